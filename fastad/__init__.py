@@ -1,0 +1,24 @@
+"""Reverse-mode automatic differentiation of plain Python and NumPy code, at the speed of C.
+
+The map of the package:
+
+==================  ====================================================================================
+``ops``             the table: one row per scalar function
+``_tape``           arena, records, the sweeps
+``variable``        `Variable`: a view on the tape with NumPy's operators and protocols
+``math``            `sin` and its kin, made from the table
+``numpy_api``       what answers NumPy functions
+``transforms``      `grad`, `value_and_grad`, `jacobian`, `vjp`
+==================  ====================================================================================
+"""
+from . import numpy_api
+from ._tape import build_info, tape
+from ._version import __version__
+from .errors import FreedGraphError, GradientLostError, NoGradientError
+from .math import *
+from .math import __all__ as _functions
+from .transforms import grad, jacobian, value_and_grad, vjp
+from .variable import Variable, array, no_grad, stop_gradient
+
+__all__ = ["FreedGraphError", "GradientLostError", "NoGradientError", "Variable", "array", "build_info", "grad", "jacobian",
+           "no_grad", "numpy_api", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]

@@ -1,0 +1,155 @@
+"""Contents of the tape: the arena, the record columns, the views on them, and the sweeps."""
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+
+cdef extern from "_scalar.h":
+    ctypedef struct fa_row:
+        const char *name
+        unsigned char arity, differentiable, selective, external
+    const fa_row fa_rows[]
+    bint is_nothing(double g) noexcept nogil
+    bint FA_LIKELY(bint c) noexcept nogil
+    bint FA_UNLIKELY(bint c) noexcept nogil
+    cdef enum:
+        OP_WIDE, OP_COUNT, OP_positive, OP_keep, OP_drop
+
+cdef enum:
+    FREED_OP = 255            # opcode of a scalar record whose graph was freed
+    FAR = 1 << 28             # scalar records hold the distance to an operand in 28 bits
+
+cdef enum Kind:
+    SPAN                      # data without an operation: a leaf's or constant's values
+    MAP                       # out[view] (= or +=) f(a[view], b[view])
+    MATMUL                    # out = a @ b over a batch
+    ROUTE                     # out[k] = a[index[k]]
+    SPREAD                    # out[target[k]] += weight[k] * a[source[k]]
+    ASSIGN                    # in-place write, overwritten values kept in the own block
+    CALL                      # a Python function with its own derivative rule
+
+cdef enum Flag:
+    ACCUMULATE = 1            # += instead of =
+    CONSTANT_A = 2            # the operand is a constant: no adjoint
+    CONSTANT_B = 4
+    INDEXED = 8               # ASSIGN by an index list
+    ANYWHERE = 16             # ROUTE from slots all over the tape
+    FREED = 32                # graph was freed by backward()
+
+cdef packed struct Wide:
+    int64_t out, size         # the record's own block of slots
+    int64_t dst, a, b         # first slot of the destination and of the operands; -1: none
+    int64_t n, sv, sx, sy     # a single axis: its length, strides of destination and operands
+    int64_t layout            # where the pool holds the layout or the indices; -1: the single axis above
+    int32_t extra             # which entry of `objects`; -1: none
+    uint8_t kind, op, flags, unused
+
+cdef enum State:
+    NODE                      # a value on the tape
+    LEAF                      # an input with data and gradient of its own
+    CONSTANT                  # data without gradient
+    GONE                      # freed; its values were moved into its own storage
+
+
+cdef class Layout:
+    """Shape and strides (in elements) of a view; immutable and shared."""
+    cdef readonly Py_ssize_t ndim, size
+    cdef Py_ssize_t low, high         # first and last element that the view touches, relative to its offset
+    cdef bint contiguous              # C order without gaps
+    cdef Py_ssize_t *dims             # shape[ndim], then strides[ndim]
+    cdef tuple _shape
+    cdef Layout _row                  # layout of self[i], made on first use
+
+cdef Layout SCALAR
+cdef Layout make_layout(Py_ssize_t ndim, const Py_ssize_t *shape, const Py_ssize_t *strides)
+cdef Layout dense(Py_ssize_t ndim, const Py_ssize_t *shape)
+cdef Layout layout_of(tuple shape)
+
+
+cdef class Binding:
+    """The slots in which a leaf's values stand on one tape."""
+    cdef void *leaf                   # the Handle, NULL once it is gone
+    cdef Tape tape
+    cdef Py_ssize_t offset, rec
+    cdef unsigned long version        # of the leaf's data when it was copied
+
+
+cdef class Storage:
+    """What a Variable has beyond its view: data of its own, gradient, name, hooks."""
+    cdef public object data           # ndarray (float64) or None
+    cdef public object grad           # ndarray (float64) or None
+    cdef public object name
+    cdef public object dtype          # what a gradient is converted to; None: float64
+    cdef public dict hooks            # of a leaf
+    cdef list bindings                # of a leaf: one for each tape that has used it
+    cdef Binding current
+    cdef unsigned long version
+    cdef bint exposed                 # the user holds, or held since the last check, the data array
+
+
+cdef class Handle:
+    """A view on the tape: (tape, offset, layout), linked into the tape's list of living handles."""
+    cdef Tape tape
+    cdef Layout layout
+    cdef Storage extra
+    cdef Py_ssize_t offset            # slot of the first element
+    cdef Py_ssize_t rec               # the record that made the values
+    cdef void *older
+    cdef void *newer
+    cdef State state
+    cdef bint linked
+    cdef object __weakref__
+
+
+cdef class Tape:
+    cdef double[::1] value           # the arena
+    cdef double[::1] adjoint         # its mirror, valid below `swept`
+    cdef uint64_t[::1] link           # scalar record: opcode | distance to x << 8 | distance to y << 36; else index << 8
+    cdef double[::1] dx               # partials of scalar records; where an operand is a constant, the constant
+    cdef double[::1] dy
+    cdef Wide[::1] wide               # all other records
+    cdef int64_t[::1] pool            # layouts and index lists
+    cdef list objects                 # rules of CALL records
+    cdef Py_ssize_t n_slots, n_records, n_wide, n_pool
+    cdef Py_ssize_t slot_limit, record_limit     # capacities; 0 while paused or busy, so that one test covers all
+    cdef Py_ssize_t swept             # slots whose adjoints the last sweeps have set
+    cdef Py_ssize_t n_assign          # ASSIGN records on the tape
+    cdef Py_ssize_t kept_slots, kept_records     # leaves at the bottom that stay bound when all graphs are gone
+    cdef void *oldest                 # living handles in order of creation
+    cdef void *newest
+    cdef Py_ssize_t n_live
+    cdef int paused                   # depth of no_grad()
+    cdef bint busy                    # a sweep runs
+    cdef list leaves                  # Bindings
+    cdef Py_ssize_t living_slots, living_leaves  # of bindings whose leaf is alive
+    cdef dict hooks                   # record -> list of hooks of intermediates
+    cdef Py_ssize_t collected_records # records that the last collection left
+    cdef readonly Py_ssize_t n_collections
+
+    cdef void limit(self) noexcept
+    cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1
+    cdef int make_room(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1
+    cdef Wide *push(self, Kind kind, Py_ssize_t size) noexcept
+    cdef Py_ssize_t push_layout(self, Layout shape, Layout v, Layout x, Layout y, Wide *w) noexcept
+    cdef void run_forward(self, Wide *w) noexcept nogil
+    cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1
+    cdef int prepare_adjoints(self, Py_ssize_t base) except -1
+    cdef int deposit(self) except -1
+    cdef int release(self) except -1
+    cdef int collect(self) except -1
+    cdef void truncate(self, Py_ssize_t slots, Py_ssize_t records) noexcept
+    cdef void emptied(self) noexcept
+    cdef Binding bind(self, Handle leaf)
+    cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1
+
+cdef Tape current_tape()
+cdef void adopt(Tape tape, Handle h) noexcept
+cdef void disown(Handle h) noexcept
+cdef int ensure_loops(int op) except -1
+cdef void *loop_table() noexcept
+cdef object read_view(const double *first, Layout l)
+cdef int write_view(double *first, Layout l, object source) except -1
+cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1
+cdef object evaluate_plain(int op, object a, object b)
+cdef void write_in_place(Tape t, Wide *w) noexcept
+cdef int accumulate(Storage s, object g) except -1
+cdef int harvest(Tape t, Handle h) except -1
+cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
+cdef object add_hook(Handle h, object function)

@@ -1,0 +1,33 @@
+"""The scalar functions: ``fastad.sin`` and its kin, made by a loop over the table.
+
+Each is a C function bound to its opcode, the fastest way to record in a scalar loop. On plain numbers and arrays it gives
+what the NumPy or SciPy function of the row gives.
+"""
+from . import ops, variable
+
+#: Rows that exist for the engine's own use.
+INTERNAL = {"keep", "drop"}
+
+
+def describe(row):
+    """Docstring of a row's function: formula, domain and convention."""
+    arguments = ", ".join("xy"[:row.arity])
+    lines = [f"{row.name}({arguments})", "--", "", row.summary or f"{row.name}.", ""]
+    if not row.external:
+        lines += [f"    {row.name}({arguments}) = {row.value}"]
+    if row.dx is None:
+        lines += ["    carries no gradient"]
+    else:
+        lines += [f"    d/dx = {row.dx}" + ("   (v: the value)" if "v" in row.dx else "")]
+        lines += [f"    d/dy = {row.dy}"] if row.dy is not None else []
+    lines += ["", row.convention, ""] if row.convention else [""]
+    if row.numpy:
+        lines += [f"Answers to ``{'scipy.' if row.numpy.startswith('special.') else 'numpy.'}{row.numpy}``.", ""]
+    lines += ["Parameters", "----------", f"{arguments} : Variable, number or array_like", "",
+              "Returns", "-------", "Variable, or what NumPy gives where no Variable is involved"]
+    return "\n".join(lines)
+
+
+__all__ = [row.name for row in ops.OPS if row.name not in INTERNAL]
+globals().update({row.name: variable.make_function(code, describe(row)) for code, row in enumerate(ops.OPS, 1)
+                  if row.name not in INTERNAL})

@@ -1,0 +1,235 @@
+"""Function transforms: from a Python function to the function that gives its derivatives.
+
+Each runs the function once on Variables that stand for its arguments and reads the tape backwards. Nothing is left on
+the tape afterwards, and no gradient of an eager Variable is touched.
+"""
+from __future__ import annotations
+
+from functools import wraps
+
+import numpy as np
+
+from . import variable
+from .tree import flatten
+
+__all__ = ["grad", "jacobian", "value_and_grad", "vjp"]
+
+
+class Inputs:
+    """The differentiated arguments of one call: Variables in their place, and what a gradient is given back as."""
+
+    def __init__(self, name, argnums, args):
+        self.single = not isinstance(argnums, (tuple, list))
+        self.numbers = [argnums] if self.single else list(argnums)
+        for k in self.numbers:
+            if not isinstance(k, (int, np.integer)) or not -len(args) <= k < len(args):
+                raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} arguments given")
+        self.values, self.rebuild = flatten([args[k] for k in self.numbers])
+        self.variables = [variable.input_variable(checked(name, v)) for v in self.values]
+        self.args = list(args)
+        for k, tree in zip(self.numbers, self.rebuild(self.variables)):
+            self.args[k] = tree
+
+    def shaped(self, gradients):
+        """Gradients in the form, and the floating dtype, of the arguments."""
+        trees = self.rebuild([like(v, g) for v, g in zip(self.values, gradients)])
+        return trees[0] if self.single else tuple(trees)
+
+    def pull(self, y, seed):
+        """Gradients of the recorded output y as plain arrays; zeros where y does not depend on an argument."""
+        found = variable.pull_back(y, seed, self.variables) if isinstance(y, variable.Variable) else None
+        return [np.zeros(np.shape(v)) for v in self.values] if found is None else found
+
+
+def checked(name, value):
+    """An argument that can be differentiated with respect to, as float64."""
+    if isinstance(value, variable.Variable):
+        if variable.is_recorded(value):
+            raise NotImplementedError(f"{name}: derivatives of derivatives are not there yet; an argument is a recorded Variable")
+        value = value.value
+    a = np.asarray(value)
+    if a.dtype.kind == "c":
+        raise TypeError(f"{name}: complex arguments are not supported; pass real and imaginary part")
+    if a.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: an argument is {type(value).__name__}, not a number or an array; "
+                        "argnums says which arguments to differentiate with respect to")
+    return a.astype(np.float64)
+
+
+def like(value, gradient):
+    """A gradient as the argument came in: a float for a number, the floating dtype of an array."""
+    if np.ndim(value) == 0 and not isinstance(value, np.ndarray):
+        return type(value)(gradient) if isinstance(value, np.floating) else np.float64(gradient)
+    dtype = getattr(value, "dtype", None)
+    return gradient.astype(dtype) if dtype is not None and dtype.kind == "f" and dtype != np.float64 else gradient
+
+
+def plain(tree):
+    """A result with the values of its Variables."""
+    leaves, rebuild = flatten(tree)
+    return rebuild([variable.value_of(leaf) for leaf in leaves])
+
+
+def run(name, function, inputs, kwargs, has_aux):
+    """The output and the auxiliary output of the function on the inputs."""
+    out = function(*inputs.args, **kwargs)
+    if not has_aux:
+        return out, None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"{name}: with has_aux=True the function has to return (output, auxiliary)")
+    return out
+
+
+def value_and_grad(f, argnums=0, has_aux=False):
+    """A function that gives the value of `f` and its gradient.
+
+    Parameters
+    ----------
+    f : callable
+        Returns a scalar; with `has_aux` a pair (scalar, anything).
+    argnums : int or sequence of int
+        Which positional arguments to differentiate with respect to: numbers, arrays, nested containers of them.
+    has_aux : bool
+        Whether `f` returns auxiliary data beside its value.
+
+    Returns
+    -------
+    callable
+        Gives ``(value, gradient)``, with `has_aux` ``((value, auxiliary), gradient)``. The gradient has the form of the
+        argument, a tuple of them for a sequence of `argnums`.
+
+    Raises
+    ------
+    TypeError
+        When the output is not a scalar, or an argument is complex or not numeric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> value, gradient = fa.value_and_grad(lambda x: np.sum(x ** 2))(np.array([1.0, 2.0]))
+    >>> float(value), gradient
+    (5.0, array([2., 4.]))
+    """
+    @wraps(f)
+    def value_and_gradient(*args, **kwargs):
+        inputs = Inputs("value_and_grad", argnums, args)
+        out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
+        if np.shape(out) != ():
+            raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
+                            "reduce it (np.sum), or use fa.jacobian")
+        gradients = inputs.pull(out, np.ones(()))
+        value = np.float64(variable.value_of(out))
+        return ((value, plain(aux)) if has_aux else value), inputs.shaped(gradients)
+
+    return value_and_gradient
+
+
+def grad(f, argnums=0, has_aux=False):
+    """A function that gives the gradient of `f`; parameters and errors as for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Gives the gradient, with `has_aux` ``(gradient, auxiliary)``.
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> float(fa.grad(lambda x: x ** 3)(2.0))
+    12.0
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    @wraps(f)
+    def gradient(*args, **kwargs):
+        value, g = both(*args, **kwargs)
+        return (g, value[1]) if has_aux else g
+
+    return gradient
+
+
+def vjp(f, *args, has_aux=False):
+    """The value of `f` and the function that pulls a cotangent back to its arguments.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array or a nested container of them.
+    *args
+        Arguments, all differentiated with respect to.
+    has_aux : bool
+        Whether `f` returns auxiliary data beside its value.
+
+    Returns
+    -------
+    value : array or container
+    pull : callable
+        ``pull(cotangent)`` gives a tuple with the gradient for each argument; it can be called many times.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> value, pull = fa.vjp(lambda x: x ** 2, np.array([1.0, 3.0]))
+    >>> pull(np.array([1.0, 10.0]))
+    (array([ 2., 60.]),)
+    """
+    inputs = Inputs("vjp", tuple(range(len(args))), args)
+    out, aux = run("vjp", f, inputs, {}, has_aux)
+    outputs, rebuild = flatten(out)
+
+    def pull(cotangent):
+        seeds, _ = flatten(cotangent)
+        if len(seeds) != len(outputs):
+            raise ValueError(f"vjp: the function has {len(outputs)} outputs, the cotangent {len(seeds)}")
+        total = [np.zeros(np.shape(v)) for v in inputs.values]
+        for y, seed in zip(outputs, seeds):
+            if np.shape(seed) != np.shape(y):
+                raise ValueError(f"vjp: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
+            total = [t + g for t, g in zip(total, inputs.pull(y, np.asarray(seed, np.float64) + 0.0))]
+        return inputs.shaped(total)
+
+    value = rebuild([variable.value_of(y) for y in outputs])
+    return (value, pull, plain(aux)) if has_aux else (value, pull)
+
+
+def jacobian(f, argnums=0, has_aux=False):
+    """A function that gives the matrix of partial derivatives of `f`, one reverse sweep per output element.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array.
+    argnums, has_aux
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Gives an array of shape ``output.shape + argument.shape`` in the place of each argument array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> fa.jacobian(lambda x: np.stack([x[0] * x[1], x[0]]))(np.array([2.0, 3.0]))
+    array([[3., 2.],
+           [1., 0.]])
+    """
+    @wraps(f)
+    def matrix(*args, **kwargs):
+        inputs = Inputs("jacobian", argnums, args)
+        out, aux = run("jacobian", f, inputs, kwargs, has_aux)
+        out = out if isinstance(out, variable.Variable) else variable.array(out)
+        shape = np.shape(out)
+        rows = []
+        for k in range(int(np.prod(shape, dtype=np.int64))):
+            seed = np.full(shape, -0.0)                # the other outputs are not differentiated: nothing, not zero
+            seed[np.unravel_index(k, shape)] = 1.0
+            rows.append(inputs.pull(out, seed))
+        stacked = [np.array([row[k] for row in rows]).reshape(shape + np.shape(v)) for k, v in enumerate(inputs.values)]
+        result = inputs.shaped(stacked)
+        return (result, plain(aux)) if has_aux else result
+
+    return matrix
