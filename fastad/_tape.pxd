@@ -140,8 +140,39 @@ cdef class Tape:
     cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1
 
 cdef Tape current_tape()
-cdef void adopt(Tape tape, Handle h) noexcept
-cdef void disown(Handle h) noexcept
+
+
+cdef inline void adopt(Tape tape, Handle h) noexcept:
+    """Put a new handle at the young end of the tape's list."""
+    h.tape = tape
+    h.linked = True
+    h.older = tape.newest
+    h.newer = NULL
+    if tape.newest is NULL:
+        tape.oldest = <void *>h
+    else:
+        (<Handle>tape.newest).newer = <void *>h
+    tape.newest = <void *>h
+    tape.n_live += 1
+
+
+cdef inline void disown(Handle h) noexcept:
+    """Take a handle out of its tape's list; the last one empties the tape."""
+    cdef Tape tape = h.tape
+    if h.older is NULL:
+        tape.oldest = h.newer
+    else:
+        (<Handle>h.older).newer = h.newer
+    if h.newer is NULL:
+        tape.newest = h.older
+    else:
+        (<Handle>h.newer).older = h.older
+    h.linked = False
+    tape.n_live -= 1
+    if tape.n_live == 0 and not tape.busy:
+        tape.emptied()
+
+
 cdef int ensure_loops(int op) except -1
 cdef void *loop_table() noexcept
 cdef object read_view(const double *first, Layout l)

@@ -163,37 +163,6 @@ cdef class Handle:
             disown(self)
 
 
-cdef void adopt(Tape tape, Handle h) noexcept:
-    """Put a new handle at the young end of the tape's list."""
-    h.tape = tape
-    h.linked = True
-    h.older = tape.newest
-    h.newer = NULL
-    if tape.newest is NULL:
-        tape.oldest = <void *>h
-    else:
-        (<Handle>tape.newest).newer = <void *>h
-    tape.newest = <void *>h
-    tape.n_live += 1
-
-
-cdef void disown(Handle h) noexcept:
-    """Take a handle out of its tape's list; the last one empties the tape."""
-    cdef Tape tape = h.tape
-    if h.older is NULL:
-        tape.oldest = h.newer
-    else:
-        (<Handle>h.older).newer = h.newer
-    if h.newer is NULL:
-        tape.newest = h.older
-    else:
-        (<Handle>h.newer).older = h.older
-    h.linked = False
-    tape.n_live -= 1
-    if tape.n_live == 0 and not tape.busy:
-        tape.emptied()
-
-
 # ---- columns -----------------------------------------------------------------------------------------------
 cdef Py_ssize_t larger(Py_ssize_t have, Py_ssize_t need) noexcept:
     """The capacity to grow to: half as much again for large columns, twice for small ones."""
@@ -668,34 +637,47 @@ cdef Status reverse_scalars(const uint64_t[::1] link, const double[::1] dx, cons
                             Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcept nogil:
     """Sweep scalar records down to `stop` or the next wide record.
 
-    Adding 0.0 to the old adjoint makes the sum a number that cannot be mistaken for nothing; it is off the chain of
-    dependent operations, which runs from adjoint to adjoint.
+    Two things keep the chain of dependent operations short, which runs from adjoint to adjoint: an adjoint that the next
+    record reads goes on in a register instead of through memory, and 0.0, which makes a sum a number that cannot be
+    mistaken for nothing, is added to the old adjoint before the product arrives.
     """
-    cdef Py_ssize_t rec = c.rec, slot = c.slot, x, y
+    cdef Py_ssize_t rec = c.rec, slot = c.slot - 1, x, y
     cdef uint64_t k
-    cdef double g
+    cdef double g, dg = 0.0
     cdef Status status = REACHED
+    cdef bint carried = False
     while rec > stop:
         k = link[rec - 1]
         if FA_UNLIKELY(k & 255 == OP_WIDE):
             break
-        g = adjoints[slot - 1]
-        if FA_UNLIKELY(k & 255 == FREED_OP) and not is_nothing(g):
+        if not FA_LIKELY(carried):
+            g = adjoints[slot]
+            if is_nothing(g):
+                rec -= 1
+                slot -= 1
+                continue
+        else:
+            g = dg
+            carried = False
+        if FA_UNLIKELY(k & 255 == FREED_OP):
             status = AT_FREED
             break
         rec -= 1
-        slot -= 1
-        if is_nothing(g):
-            continue
         x = <Py_ssize_t>(k >> 8) & (FAR - 1)
         y = <Py_ssize_t>(k >> 36)
         x = slot - x if <size_t>(x - 1) < <size_t>(slot - base) else 0
         y = slot - y if <size_t>(y - 1) < <size_t>(slot - base) else 0
-        if FA_LIKELY(not is_nothing(dx[rec])):
-            adjoints[x] = (adjoints[x] + 0.0) + dx[rec] * g
+        slot -= 1
         if FA_LIKELY(not is_nothing(dy[rec])):
-            adjoints[y] = (adjoints[y] + 0.0) + dy[rec] * g
-    c.rec, c.slot = rec, slot
+            adjoints[y] = dg = (adjoints[y] + 0.0) + dy[rec] * g
+            carried = y == slot
+        if FA_LIKELY(not is_nothing(dx[rec])):
+            if FA_LIKELY(x == slot):
+                adjoints[x] = dg = (adjoints[x] + 0.0) + dx[rec] * g
+                carried = True
+            else:
+                adjoints[x] = (adjoints[x] + 0.0) + dx[rec] * g
+    c.rec, c.slot = rec, slot + 1
     return status
 
 

@@ -26,8 +26,11 @@ This module imports nothing of the package: the build loads it by path.
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from math import factorial, inf, nan, pi
+from typing import Any, NoReturn
 
 __all__ = ["BY_NAME", "CONSTANTS", "OPS", "Op", "validate"]
 
@@ -77,9 +80,9 @@ class Op:
     numpy: str | None = None
     libm: str | None = None
     symbol: str | None = None
-    domain: tuple = ((-3.0, 3.0),)
-    points: tuple = ()
-    kinks: tuple = ()
+    domain: tuple[tuple[float, float], ...] = ((-3.0, 3.0),)
+    points: tuple[tuple[tuple[float, ...], float, tuple[float, ...] | None], ...] = ()
+    kinks: tuple[float, ...] = ()
     ulp: int = 2
     summary: str = ""
     convention: str = ""
@@ -101,35 +104,38 @@ class Op:
         return any("nothing" in e for e in (self.dx, self.dy) if e is not None)
 
 
-def _points(arity, rows):
+def _points(arity: int, rows: Iterable[tuple[float, ...]]) -> tuple[Any, ...]:
     """Points as they are written in the rows below, (x, [y,] value[, dx[, dy]]), in the form of the schema."""
     return tuple((row[:arity], row[arity], row[arity + 1:] or None) for row in rows)
 
 
-def unary(name, value, dx=None, *, points=(), **fields):
+def unary(name: str, value: str, dx: str | None = None, *, points: Sequence[tuple[float, ...]] = (),
+          **fields: Any) -> Op:
     """A row for a function of one argument; its points are written (x, value, dx)."""
     return Op(name=name, value=value, dx=dx, points=_points(1, points), **fields)
 
 
-def binary(name, value, dx=None, dy=None, *, domain=((-3.0, 3.0), (-3.0, 3.0)), points=(), **fields):
+def binary(name: str, value: str, dx: str | None = None, dy: str | None = None, *,
+           points: Sequence[tuple[float, ...]] = (), **fields: Any) -> Op:
     """A row for a function of two arguments; its points are written (x, y, value, dx, dy)."""
-    return Op(name=name, value=value, dx=dx, dy=dy, arity=2, domain=domain, points=_points(2, points), **fields)
+    fields.setdefault("domain", ((-3.0, 3.0), (-3.0, 3.0)))
+    return Op(name=name, value=value, dx=dx, dy=dy, arity=2, points=_points(2, points), **fields)
 
 
-def external(name, dx=None, dy=None, *, arity=1, **fields):
+def external(name: str, dx: str | None = None, dy: str | None = None, *, arity: int = 1, **fields: Any) -> Op:
     """A row whose value libm, NumPy or SciPy computes; its NumPy name is its own unless given."""
-    make = {1: unary, 2: binary}[arity]
-    partials = {"dx": dx} if arity == 1 else {"dx": dx, "dy": dy}
     fields.setdefault("numpy", name)
-    return make(name, f"{name}({'x' if arity == 1 else 'x, y'})", **partials, **fields)
+    if arity == 1:
+        return unary(name, f"{name}(x)", dx, **fields)
+    return binary(name, f"{name}(x, y)", dx, dy, **fields)
 
 
-def special(name, dx, dy=None, *, numpy=None, **fields):
+def special(name: str, dx: str, dy: str | None = None, *, numpy: str | None = None, **fields: Any) -> Op:
     """An external row that SciPy computes; a ``dy`` makes it a function of two arguments."""
     return external(name, dx, dy, arity=1 if dy is None else 2, numpy=f"special.{numpy or name}", **fields)
 
 
-def polynomial(z, coefficients):
+def polynomial(z: str, coefficients: Iterable[float]) -> str:
     """``c0 + c1 z + c2 z**2 + ...`` in Horner's form.
 
     Partials that cancel or divide 0 by 0 at a point switch to their series around it: a polynomial stays right
@@ -141,13 +147,13 @@ def polynomial(z, coefficients):
     return text
 
 
-def bessel_slope(sign):
+def bessel_slope(sign: int) -> str:
     """The slope of the Bessel functions j1 (sign -1) and i1 (sign +1) for abs(x) < 1."""
     return polynomial("(x * x)", [sign**k * (2*k + 1) / (2 * 4**k * factorial(k) * factorial(k + 1))
                                   for k in range(10)])
 
 
-def scaled_bessel_slope(order):
+def scaled_bessel_slope(order: int) -> str:
     """Minus the slope of exp(-x) I_order(x), x = abs(argument) > 50, times x sqrt(2 pi x) (DLMF 10.40.1)."""
     coefficients, a = [], 1.0
     for k in range(14):
@@ -156,7 +162,7 @@ def scaled_bessel_slope(order):
     return polynomial("(1 / fabs(x))", coefficients)
 
 
-def digamma_drop(x, y):
+def digamma_drop(x: str, y: str) -> str:
     """digamma(x) - digamma(x + y); where both arguments are positive, without cancellation, at any order.
 
     Twelve steps of the recurrence and then the asymptotic series (DLMF 5.5.2, 5.11.2), each difference with its
@@ -185,7 +191,7 @@ TIES = "Ties share: 1/2 each; the operand not selected gets nothing; a nan opera
 OUTSIDE = "Infinite at the ends of the domain; outside it the value is nan."
 
 #: power and float_power: the partial in y is kept from 0 * log(0), that in x from 0 * inf where x**0 meets 0.
-POWER = {"dx": "where(y == 0 and fabs(x) < 1e-100, 0, y * power(x, y - 1))",
+POWER: dict[str, Any] = {"dx": "where(y == 0 and fabs(x) < 1e-100, 0, y * power(x, y - 1))",
          "dy": "where(x == 0 and y > 0, 0, v * log(x))",
          "domain": ((0.01, 10.0), (-5.0, 5.0)),
          "points": ((0.0, 0.0, 1.0, 0.0, -inf), (0.0, 1.0, 0.0, 1.0, 0.0), (0.0, 2.0, 0.0, 0.0, 0.0),
@@ -196,7 +202,7 @@ POWER = {"dx": "where(y == 0 and fabs(x) < 1e-100, 0, y * power(x, y - 1))",
                        "for y > 0, -inf at 0**0, and nan for x < 0, where no neighbouring power exists."}
 
 #: absolute and fabs.
-ABSOLUTE = {"kinks": (0.0,), "summary": "Absolute value.", "convention": "The slope at 0 is 0.",
+ABSOLUTE: dict[str, Any] = {"kinks": (0.0,), "summary": "Absolute value.", "convention": "The slope at 0 is 0.",
             "points": ((0.0, 0.0, 0.0), (-0.0, 0.0, 0.0), (-inf, inf, -1.0), (nan, nan, nan))}
 
 OPS = (
@@ -493,9 +499,12 @@ OPS = (
 BY_NAME = {op.name: op for op in OPS}
 
 
-def _check_expression(text, names, functions, fail):
+def _check_expression(text: str, names: AbstractSet[str], functions: Mapping[str, int],
+                      fail: Callable[[str], NoReturn]) -> None:
     """Walk one expression; ``functions`` gives the arity of each function it may call, ``fail`` raises."""
-    def walk(node, condition):
+    def walk(node: ast.expr, condition: bool) -> None:
+        parts: Sequence[ast.expr]
+        conditions: Sequence[ast.expr]
         match node:
             case ast.Compare(left=left, comparators=[right], ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE() | ast.Eq()
                                                                   | ast.NotEq()]) if condition:
@@ -532,43 +541,56 @@ def _check_expression(text, names, functions, fail):
     walk(tree, isinstance(tree, ast.Compare | ast.BoolOp) or isinstance(getattr(tree, "op", None), ast.Not))
 
 
-def validate(ops=OPS):
+def _check_row(op: Op, above: Mapping[str, int], every: Mapping[str, int]) -> None:
+    """Check one row; ``above`` and ``every`` give the arities of the functions its value and its partials may call."""
+    def fail(message: str) -> NoReturn:
+        raise ValueError(f"op table, row {op.name!r}: {message}")
+
+    def check(holds: bool, message: str) -> None:
+        if not holds:
+            fail(message)
+
+    check(op.name.isidentifier() and op.name not in CONSTANTS and op.name not in ("x", "y", "v", "where"),
+          "the name must be an identifier that is no word of the expression language")
+    check(op.name not in above, "another row has this name")
+    check(op.arity in (1, 2), "the arity must be 1 or 2")
+    check(op.summary.endswith("."), "the summary must be a sentence")
+    check(len(op.domain) == op.arity and all(low < high for low, high in op.domain),
+          f"the domain must be {op.arity} intervals (low, high)")
+    check((op.dy is not None) == (op.dx is not None and op.arity == 2),
+          "dy belongs to every differentiable function of two arguments, and to no other")
+    for args, _, partials in op.points:
+        check(len(args) == op.arity, f"point {args} must have {op.arity} arguments")
+        check(partials is None or (op.differentiable and len(partials) == op.arity),
+              f"point {args} must have one partial for each argument of a differentiable function, or None")
+    operands = {"x", "y"} if op.arity == 2 else {"x"}
+    _check_expression(op.value, operands, {**above, op.name: op.arity}, fail)
+    if not op.external:
+        _check_expression(op.value, operands, above, fail)
+    for partial in (op.dx, op.dy):
+        if partial is not None:
+            _check_expression(partial, operands | {"v"}, every, fail)
+    check(op.libm is None or op.external, "libm belongs to rows whose value is a call of themselves")
+
+
+def validate(ops: Sequence[Op] = OPS) -> None:
     """Check that a table keeps the rules of the language; the build and the tests call it (import stays cheap).
 
-    A value may call only itself and rows above it, so that the rows can be emitted in order; a partial any row.
+    A value may call only rows above it, so that the rows can be emitted in order, or be nothing but a call of its own
+    name with its own operands; a partial may call any row.
 
     Raises
     ------
     ValueError
         Names the row and the rule.
     """
-    every, above, symbols = {op.name: op.arity for op in ops}, {}, set()
+    above: dict[str, int] = {}
+    every = {op.name: op.arity for op in ops}
+    operators: set[tuple[str, int]] = set()
     for op in ops:
-        def check(holds, message, name=op.name):
-            if not holds:
-                raise ValueError(f"op table, row {name!r}: {message}")
-
-        check(op.name.isidentifier() and op.name not in CONSTANTS and op.name not in ("x", "y", "v", "where"),
-              "the name must be an identifier that is no word of the expression language")
-        check(op.name not in above, "another row has this name")
-        check(op.arity in (1, 2), "the arity must be 1 or 2")
-        check(op.symbol is None or (op.symbol, op.arity) not in symbols, "another row has this operator")
-        check(op.summary.endswith("."), "the summary must be a sentence")
-        check(len(op.domain) == op.arity and all(low < high for low, high in op.domain),
-              f"the domain must be {op.arity} intervals (low, high)")
-        check((op.dy is not None) == (op.dx is not None and op.arity == 2),
-              "dy belongs to every differentiable function of two arguments, and to no other")
-        for args, _, partials in op.points:
-            check(len(args) == op.arity, f"point {args} must have {op.arity} arguments")
-            check(partials is None or (op.differentiable and len(partials) == op.arity),
-                  f"point {args} must have one partial for each argument of a differentiable function, or None")
-        names = {"x", "y"} if op.arity == 2 else {"x"}
-        for field, scope, functions in (("value", names, above | {op.name: op.arity}), ("dx", names | {"v"}, every),
-                                        ("dy", names | {"v"}, every)):
-            if (text := getattr(op, field)) is not None:
-                _check_expression(text, scope, functions, lambda why, field=field: check(False, f"{field}: {why}"))
-        calls = {node.func.id for node in ast.walk(ast.parse(op.value)) if isinstance(node, ast.Call)}
-        check(op.external or op.name not in calls, "a value that calls itself must be nothing but that call")
-        check(op.libm is None or op.external, "libm belongs to rows whose value is a call of themselves")
-        symbols.add((op.symbol, op.arity))
+        _check_row(op, above, every)
         above[op.name] = op.arity
+        if op.symbol is not None:
+            if (op.symbol, op.arity) in operators:
+                raise ValueError(f"op table, row {op.name!r}: another row has this operator")
+            operators.add((op.symbol, op.arity))

@@ -45,16 +45,67 @@ cdef dict functions = {}              # NumPy function -> answer; filled by fast
 cdef dict methods = {}                # name of a method -> function of the Variable; likewise
 
 
+cdef extern from "_handles.h":
+    ctypedef struct PyTypeObject:
+        void (*tp_dealloc)(PyObject *) noexcept
+    enum:
+        FA_FREE_HANDLES
+    object fa_revive(PyObject *o, PyTypeObject *type)
+    bint fa_recyclable(PyObject *o, PyTypeObject *type) noexcept
+
+cdef PyObject *free_handles[FA_FREE_HANDLES]
+cdef int n_free_handles = 0
+cdef void (*full_dealloc)(PyObject *) noexcept
+
+
 # ---- making handles --------------------------------------------------------------------------------------------
 cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layout):
     """A handle on a view of the tape."""
-    cdef Variable h = Variable.__new__(Variable)
-    h.layout = layout
+    global n_free_handles
+    cdef Variable h
+    if n_free_handles:
+        n_free_handles -= 1
+        h = <Variable>fa_revive(free_handles[n_free_handles], <PyTypeObject *>Variable)
+    else:
+        h = Variable.__new__(Variable)
+    if layout is not SCALAR:
+        h.layout = layout
     h.offset = offset
     h.rec = rec
     h.state = NODE
     adopt(tape, h)
     return h
+
+
+cdef void recycle(PyObject *o) noexcept:
+    """tp_dealloc of Variable: plain handles go to the free list, as a scalar without a tape."""
+    global n_free_handles
+    if (n_free_handles < FA_FREE_HANDLES and fa_recyclable(o, <PyTypeObject *>Variable) and (<Variable>o).linked
+            and (<Variable>o).extra is None):
+        unlink(o)
+        free_handles[n_free_handles] = o
+        n_free_handles += 1
+    else:
+        full_dealloc(o)
+
+
+cdef inline void unlink(PyObject *o) noexcept:
+    """Take a dying handle off its tape; its reference count stays zero."""
+    cdef Tape tape = (<Variable>o).tape
+    if (<Variable>o).older is NULL:
+        tape.oldest = (<Variable>o).newer
+    else:
+        (<Handle>(<Variable>o).older).newer = (<Variable>o).newer
+    if (<Variable>o).newer is NULL:
+        tape.newest = (<Variable>o).older
+    else:
+        (<Handle>(<Variable>o).newer).older = (<Variable>o).older
+    (<Variable>o).linked = False
+    tape.n_live -= 1
+    (<Variable>o).tape = None
+    (<Variable>o).layout = SCALAR
+    if tape.n_live == 0 and not tape.busy:
+        tape.emptied()
 
 
 cdef Variable with_data(object data, State state):
@@ -107,50 +158,83 @@ def push_scalar(tape: Tape, op: cython.int, x: cython.Py_ssize_t, y: cython.Py_s
     return new_node(tape, slot, rec, SCALAR)
 
 
-cdef inline bint short_way(Handle x) noexcept:
-    """Whether x is a scalar on a tape with room for one more scalar record."""
-    return (x.state == NODE and x.layout is SCALAR and x.tape.n_slots < x.tape.slot_limit
-            and x.tape.n_records < x.tape.record_limit and x.tape.n_slots - x.offset < FAR)
+cdef inline Py_ssize_t ready(Handle h, Tape tape) noexcept:
+    """The slot of a scalar that can stand in a scalar record of the tape right now, else 0."""
+    cdef Binding b
+    cdef Py_ssize_t slot
+    if h.layout is not SCALAR:
+        return 0
+    if h.state == NODE:
+        if h.tape is not tape:
+            return 0
+        slot = h.offset
+    elif h.state == LEAF:
+        b = h.extra.current
+        if b is None or b.tape is not tape or b.offset < 0 or b.version != h.extra.version:
+            return 0
+        slot = b.offset
+    else:
+        return 0
+    return slot if tape.n_slots - slot < FAR else 0
+
+
+cdef inline bint roomy(Tape tape) noexcept:
+    """Whether one more scalar record fits, and recording is on."""
+    return tape.n_slots < tape.slot_limit and tape.n_records < tape.record_limit
+
+
+cdef inline Tape tape_for(Handle h):
+    return h.tape if h.state == NODE else current_tape()
 
 
 cdef inline object binary(int op, object a, object b):
-    """An operator of two arguments, `op` known to the C compiler."""
-    cdef Variable x, y
-    cdef double v, dx = 0.0, dy = 0.0, c
+    """An operator of two arguments, `op` known to the C compiler: scalars the short way."""
+    cdef Tape tape
+    cdef Py_ssize_t x = 0, y = 0
+    cdef double v, dx = 0.0, dy = 0.0
     if type(a) is Variable:
-        x = <Variable>a
-        if type(b) is Variable:
-            y = <Variable>b
-            if short_way(x) and y.state == NODE and y.layout is SCALAR and y.tape is x.tape and x.tape.n_slots - y.offset < FAR:
-                scalar_inline(op, x.tape.value[x.offset], x.tape.value[y.offset], &v, &dx, &dy)
-                return push_scalar(x.tape, op, x.offset, y.offset, v, dx, dy)
-        elif PyFloat_CheckExact(b) and short_way(x):
-            c = PyFloat_AS_DOUBLE(b)
-            scalar_inline(op, x.tape.value[x.offset], c, &v, &dx, NULL)
-            return push_scalar(x.tape, op, x.offset, 0, v, dx, c)
-        elif PyLong_CheckExact(b) and short_way(x):
-            c = b
-            scalar_inline(op, x.tape.value[x.offset], c, &v, &dx, NULL)
-            return push_scalar(x.tape, op, x.offset, 0, v, dx, c)
-    elif type(b) is Variable:
-        y = <Variable>b
-        if PyFloat_CheckExact(a) and short_way(y):
-            c = PyFloat_AS_DOUBLE(a)
-            scalar_inline(op, c, y.tape.value[y.offset], &v, NULL, &dy)
-            return push_scalar(y.tape, op, 0, y.offset, v, c, dy)
+        tape = tape_for(<Variable>(b if (<Variable>a).state == LEAF and type(b) is Variable else a))
+        x = ready(<Variable>a, tape)
+        if x and roomy(tape):
+            if PyFloat_CheckExact(b):
+                dy = PyFloat_AS_DOUBLE(b)
+                scalar_inline(op, tape.value[x], dy, &v, &dx, NULL)
+                return push_scalar(tape, op, x, 0, v, dx, dy)
+            if type(b) is Variable:
+                y = ready(<Variable>b, tape)
+                if y:
+                    scalar_inline(op, tape.value[x], tape.value[y], &v, &dx, &dy)
+                    return push_scalar(tape, op, x, y, v, dx, dy)
+            elif PyLong_CheckExact(b):
+                dy = b
+                scalar_inline(op, tape.value[x], dy, &v, &dx, NULL)
+                return push_scalar(tape, op, x, 0, v, dx, dy)
+    elif PyFloat_CheckExact(a) and type(b) is Variable:
+        tape = tape_for(<Variable>b)
+        y = ready(<Variable>b, tape)
+        if y and roomy(tape):
+            dx = PyFloat_AS_DOUBLE(a)
+            scalar_inline(op, dx, tape.value[y], &v, NULL, &dy)
+            return push_scalar(tape, op, 0, y, v, dx, dy)
     return apply(op, a, b)
 
 
 cdef object unary(int op, object a):
     """A function of one argument."""
-    cdef Variable x
+    cdef Tape tape
+    cdef Py_ssize_t x
     cdef double v, dx = 0.0
-    if type(a) is Variable:
-        x = <Variable>a
-        if fa_rows[op].differentiable and short_way(x):
+    if type(a) is Variable and fa_rows[op].differentiable:
+        tape = tape_for(<Variable>a)
+        x = ready(<Variable>a, tape)
+        if x and roomy(tape):
             ensure_loops(op)
-            scalar_eval(op, x.tape.value[x.offset], 0.0, &v, &dx, NULL)
-            return push_scalar(x.tape, op, x.offset, 0, v, dx, 0.0)
+            scalar_eval(op, tape.value[x], 0.0, &v, &dx, NULL)
+            return push_scalar(tape, op, x, 0, v, dx, 0.0)
+    elif PyFloat_CheckExact(a) and fa_rows[op].differentiable:
+        ensure_loops(op)
+        scalar_eval(op, PyFloat_AS_DOUBLE(a), 0.0, &v, NULL, NULL)
+        return v
     return apply(op, a, None)
 
 
@@ -289,7 +373,11 @@ cdef bint same_dims(Layout layout, const Py_ssize_t *dims) noexcept:
 cdef object apply(int op, object x, object y):
     """Record, or compute, a function of the table on any operands; y is None for a function of one argument."""
     cdef str name = fa_rows[op].name.decode()
-    cdef object a = operand(x, name), b = None
+    cdef object a, b = None
+    for a in (x, y):                                  # a symbolic operand takes the operation as its own
+        if not isinstance(a, Handle) and hasattr(type(a), "__fastad_node__"):
+            return a.__fastad_node__(name, (x,) if fa_rows[op].arity == 1 else (x, y))
+    a = operand(x, name)
     if fa_rows[op].arity == 2:
         b = operand(y, name)
     if not (isinstance(a, Handle) or isinstance(b, Handle)):
@@ -393,6 +481,7 @@ cdef inline object operator(int op, object a, object b):
     return binary(op, a, b)
 
 
+node_protocol = "__fastad_node__"     # method of symbolic operands, see `apply`
 cdef list plain_functions = [None] * OP_COUNT
 
 
@@ -910,6 +999,8 @@ cdef object operator_call(int op, object a, object b):
     """A function of two arguments with an opcode known at run time only."""
     cdef object out
     cdef Variable x, y
+    cdef Tape tape
+    cdef Py_ssize_t slot_x, slot_y
     cdef double v, dx, dy
     if type(a) is Variable and type(b) is Variable and fa_rows[op].differentiable:
         x, y = <Variable>a, <Variable>b
@@ -919,10 +1010,13 @@ cdef object operator_call(int op, object a, object b):
             out = pair(op, x, y)
             if out is not None:
                 return out
-        elif short_way(x) and y.state == NODE and y.layout is SCALAR and y.tape is x.tape and x.tape.n_slots - y.offset < FAR:
-            ensure_loops(op)
-            scalar_eval(op, x.tape.value[x.offset], x.tape.value[y.offset], &v, &dx, &dy)
-            return push_scalar(x.tape, op, x.offset, y.offset, v, dx, dy)
+        elif x.layout is SCALAR:
+            tape = tape_for(y if x.state == LEAF else x)
+            slot_x, slot_y = ready(x, tape), ready(y, tape)
+            if slot_x and slot_y and roomy(tape):
+                ensure_loops(op)
+                scalar_eval(op, tape.value[slot_x], tape.value[slot_y], &v, &dx, &dy)
+                return push_scalar(tape, op, slot_x, slot_y, v, dx, dy)
     return apply(op, a, b)
 
 
@@ -1168,6 +1262,10 @@ def call_row(str name, *args):
     if len(args) == 1:
         return unary(op, args[0])
     return operator_call(op, args[0], args[1])
+
+
+full_dealloc = (<PyTypeObject *>Variable).tp_dealloc
+(<PyTypeObject *>Variable).tp_dealloc = recycle
 
 
 # ---- fa.sin and its kin ---------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,21 @@
+/* Recycling of handle objects: a scalar operation makes one and drops one, so that it is worth a free list. */
+#ifndef FASTAD_HANDLES_H
+#define FASTAD_HANDLES_H
+#include <Python.h>
+
+#define FA_FREE_HANDLES 512
+
+/* A dead handle brought back to life, as a new reference. */
+static inline PyObject *fa_revive(PyObject *o, PyTypeObject *type) { return PyObject_Init(o, type); }
+
+/* May this dying object be kept? Exactly of the type, and nobody watches it die. */
+static inline int fa_recyclable(PyObject *o, PyTypeObject *type) {
+#if defined(Py_GIL_DISABLED) || defined(PYPY_VERSION)
+    (void)o; (void)type;
+    return 0;
+#else
+    return Py_TYPE(o) == type && !PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+           && *(PyObject **)((char *)o + type->tp_weaklistoffset) == NULL;
+#endif
+}
+#endif
