@@ -9,16 +9,25 @@ The map of the package:
 ``math``            `sin` and its kin, made from the table
 ``numpy_api``       what answers NumPy functions
 ``transforms``      `grad`, `value_and_grad`, `jacobian`, `vjp`
+``custom``          `Gate`, `custom_vjp`: functions with a derivative rule of the user's own
+``testing``         `gradcheck`
+``graph``           `Graph`: explicit graphs with placeholders
+``optimize``        `minimize`
+``tree``            nested containers
 ==================  ====================================================================================
 """
 from . import numpy_api
 from ._tape import build_info, tape
 from ._version import __version__
+from .custom import Gate, custom_vjp
 from .errors import FreedGraphError, GradientLostError, NoGradientError
+from .graph import Graph
 from .math import *
 from .math import __all__ as _functions
+from .optimize import minimize
+from .testing import gradcheck
 from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, no_grad, stop_gradient
 
-__all__ = ["FreedGraphError", "GradientLostError", "NoGradientError", "Variable", "array", "build_info", "grad", "jacobian",
-           "no_grad", "numpy_api", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]
+__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array", "build_info",
+           "custom_vjp", "grad", "gradcheck", "jacobian", "minimize", "no_grad", "numpy_api", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]

@@ -26,9 +26,7 @@ def view(Variable x, Py_ssize_t offset, tuple shape, tuple strides):
 cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
     """A view with a layout known to fit."""
     cdef Tape tape
-    if x.state == GONE:
-        refuse_freed(x, "view")
-    if x.state == CONSTANT or is_paused((x,)):
+    if not flows((x,), "view"):
         data = x.extra.data if x.extra is not None and x.extra.data is not None else np.asarray(values_of(x))
         base = np.lib.stride_tricks.as_strided(data.reshape(-1)[offset:] if data.flags.c_contiguous else data,
                                                layout.shape, tuple([8 * k for k in layout.strides]))
@@ -40,7 +38,7 @@ cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
 def dense_view(x):
     """x itself when its elements lie in C order without gaps, else a recorded copy that does."""
     cdef Variable v = x
-    if v.layout.contiguous:
+    if v.layout.contiguous or not recorded(v):
         return v
     return record_map(OP_positive, v, None, v.layout, None, "copy")
 
@@ -63,7 +61,7 @@ def gather(x, positions, double fill=0.0):
     cdef Wide *w
     if n and (np.min(positions) < -1 or np.max(positions) >= v.layout.size):
         raise IndexError(f"gather: positions outside of a Variable of {v.layout.size} elements")
-    if is_paused((v,)):
+    if not flows((v,), "gather"):
         data = np.append(np.asarray(values_of(v)).reshape(-1), fill)
         return with_data(data[positions], CONSTANT)
     tape = settle((v,), n, 2, n, "gather")
@@ -104,7 +102,7 @@ def pack(items):
             raise TypeError("fastad: complex numbers are not supported; split them into real and imaginary parts")
         elif not isinstance(item, (int, float, np.number, np.bool_, np.ndarray)):
             raise TypeError(f"fastad: cannot compute with an array of {type(item).__name__}")
-    if not found or is_paused(found):
+    if not flows(found, "array"):
         data = np.array([value_or_array(item) for item in flat], np.float64).reshape(items.shape)
         return with_data(data, CONSTANT) if found else data
     tape = settle(found, n, 1, n, "array")
@@ -134,7 +132,7 @@ def total(x, axes, bint keepdims=False):
     cdef Layout full, out
     cdef Tape tape
     cdef Wide *w
-    if is_paused((v,)):
+    if not flows((v,), "sum"):
         return unrecorded(np.sum(values_of(v), axis=axes, keepdims=keepdims))
     for d in range(v.layout.ndim - 1, -1, -1):
         if d in axes:
@@ -181,7 +179,7 @@ def new_block(tuple shape, pieces, fill=0.0):
     cdef Variable node
     cdef list ready = [(offset, strides, operand(piece, "concatenate")) for offset, strides, piece in pieces]
     handles = [piece for _, _, piece in ready if isinstance(piece, Handle)]
-    if is_paused(handles):
+    if not flows(handles, "concatenate") and (handles or current_tape().paused):
         data = np.full(shape, fill, np.float64)
         for offset, strides, piece in ready:
             value = asarray(value_or_array(piece))
@@ -208,7 +206,8 @@ def new_block(tuple shape, pieces, fill=0.0):
             w.a = slot_of(<Handle>piece)
             tape.push_layout(layout, make_layout(layout.ndim, dims, steps), layout, None, w)
             run(tape, w)
-            node.rec = tape.n_records - 1
+            node.rec, node.born = tape.n_records - 1, tape.n_records
+    tape.open = False
     return node
 
 
@@ -222,7 +221,7 @@ def choose(condition, x, y):
     if isinstance(condition, Handle):
         condition = asarray(values_of(condition)) != 0
     condition = asarray(condition)
-    if not anyone_recorded((a, b)) or is_paused((a, b)):
+    if not flows((a, b), "where"):
         return unrecorded(np.where(condition, value_or_array(a), value_or_array(b)))
     c = condition.astype(np.float64)
     lc, la, lb = layout_of(c.shape), layout_for(a), layout_for(b)
@@ -269,7 +268,7 @@ def matmul(x, y):
     if K != lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]:
         raise ValueError(f"matmul: operands of shapes {la.shape} and {lb.shape} do not fit: {K} columns meet "
                          f"{lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]} rows")
-    if not anyone_recorded((a, b)) or is_paused((a, b)):
+    if not flows((a, b), "matmul"):
         return unrecorded(np.matmul(value_or_array(a), value_or_array(b)))
     M = la.dims[la.ndim - 2] if la.ndim > 1 else 1
     N = lb.dims[lb.ndim - 1] if lb.ndim > 1 else 1
@@ -356,7 +355,7 @@ def spread(x, sources, targets, weights, values):
     cdef Layout out = layout_of(values.shape)
     cdef Tape tape
     cdef Wide *w
-    if is_paused((v,)):
+    if not flows((v,), "spread"):
         return unrecorded(values)
     if t.shape[0] != n or len(weights) != n or (n and (np.min(sources) < 0 or np.max(sources) >= v.layout.size
                                                       or np.min(targets) < 0 or np.max(targets) >= out.size)):
@@ -396,7 +395,7 @@ def call(rule, inputs, outputs, str name):
     cdef Py_ssize_t slots = 0, n_in = len(ins), n_out = len(outs), k, p, rec
     cdef Tape tape
     cdef Wide *w
-    if not ins or is_paused(ins):
+    if not flows(ins, name):
         return [with_data(np.array(v), CONSTANT) for v in outs]
     for v in outs:
         slots += v.size
@@ -447,6 +446,7 @@ cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value)
     if not isinstance(a, Handle):
         w.a = -1
     tape.n_assign += 1
+    tape.open = False
     return 0
 
 
@@ -480,6 +480,7 @@ cdef int assign_at(Variable target, object positions, object value) except -1:
     if not isinstance(a, Handle):
         w.a = -1
     tape.n_assign += 1
+    tape.open = False
     return 0
 
 

@@ -47,28 +47,42 @@ cdef inline Py_ssize_t bits_rank(const Bits *b, Py_ssize_t i) noexcept nogil:
     return b.before[i >> 6] + fa_count_bits(b.word[i >> 6] & ((<uint64_t>1 << (i & 63)) - 1))
 
 
+cdef inline uint64_t bits_from(Py_ssize_t i) noexcept nogil:
+    """Bits i and above of the word that holds bit i."""
+    return ~<uint64_t>0 << (i & 63)
+
+
+cdef inline uint64_t bits_to(Py_ssize_t i) noexcept nogil:
+    """Bits up to and including i of the word that holds bit i."""
+    return ~<uint64_t>0 >> (63 - (i & 63))
+
+
 cdef void bits_set(Bits *b, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Set the bits first … last (inclusive)."""
-    while first <= last:
-        if first & 63 == 0 and last - first >= 63:
-            b.word[first >> 6] = ~<uint64_t>0
-            first += 64
-        else:
-            b.word[first >> 6] |= <uint64_t>1 << (first & 63)
-            first += 1
+    cdef Py_ssize_t i = first >> 6, end = last >> 6
+    if first > last:
+        return
+    if i == end:
+        b.word[i] |= bits_from(first) & bits_to(last)
+        return
+    b.word[i] |= bits_from(first)
+    for i in range(i + 1, end):
+        b.word[i] = ~<uint64_t>0
+    b.word[end] |= bits_to(last)
 
 
 cdef bint bits_any(const Bits *b, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Whether one of the bits first … last is set."""
-    while first <= last:
-        if first & 63 == 0 and last - first >= 63:
-            if b.word[first >> 6]:
-                return True
-            first += 64
-        else:
-            if bit(b, first):
-                return True
-            first += 1
+    cdef Py_ssize_t i = first >> 6, end = last >> 6
+    if first > last:
+        return False
+    if i == end:
+        return b.word[i] & bits_from(first) & bits_to(last) != 0
+    if b.word[i] & bits_from(first) or b.word[end] & bits_to(last):
+        return True
+    for i in range(i + 1, end):
+        if b.word[i]:
+            return True
     return False
 
 
@@ -178,7 +192,7 @@ cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
     while rec > 0:
         rec -= 1
         k = t.link[rec]
-        if k & 255 == OP_WIDE:
+        if is_wide(k):
             w = &t.wide[k >> 8]
             slot -= w.size
             if w.kind == SPAN and w.op:
@@ -198,7 +212,7 @@ cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
                 continue
             if records is not NULL:
                 bits_set(records, rec, rec)
-            if k & 255 == FREED_OP:
+            if k == FREED_SCALAR:
                 continue
             x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
             if x:
@@ -215,7 +229,7 @@ cdef int evacuate(Tape t, Handle h) except -1:
     h.extra.data = read_view(&t.value[h.offset], h.layout)
     harvest(t, h)
     h.state = GONE
-    disown(h)
+    unlink(<void *>h)
     return 0
 
 
@@ -250,7 +264,7 @@ cdef int release(Tape t) except -1:
         rec, slot = t.n_records, t.n_slots
         while rec > 0:
             rec -= 1
-            if t.link[rec] & 255 == OP_WIDE:
+            if is_wide(t.link[rec]):
                 w = &t.wide[t.link[rec] >> 8]
                 slot -= w.size
                 if (w.kind != SPAN and w.kind != ASSIGN and w.size and slot + w.size <= t.swept
@@ -259,7 +273,7 @@ cdef int release(Tape t) except -1:
             else:
                 slot -= 1
                 if slot < t.swept and not is_nothing(t.adjoint[slot]):
-                    t.link[rec] |= FREED_OP
+                    t.link[rec] = FREED_SCALAR
     for h in freed:
         evacuate(t, h)
     if others and t.n_records > 2 * t.collected_records + FIRST_RECORDS:
@@ -277,7 +291,7 @@ cdef void emptied(Tape t) noexcept:
         t.leaves = []
         t.living_slots = t.living_leaves = 0
         t.kept_slots, t.kept_records = 1, 0
-    t.truncate(t.kept_slots, t.kept_records)
+    t.truncate(t.kept_records)
 
 
 cdef int collect(Tape t) except -1:
@@ -316,12 +330,10 @@ cdef int collect(Tape t) except -1:
         objects = []
         for rec in range(t.n_records):
             k = t.link[rec]
-            if k & 255 != OP_WIDE:
+            if not is_wide(k):
                 if bit(&records, rec):
                     x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
-                    if k & 255 == FREED_OP:
-                        k = FREED_OP
-                    else:
+                    if k != FREED_SCALAR:
                         k &= 255
                         if x:
                             k |= <uint64_t>(new_slot - bits_rank(&slots, slot - x)) << 8
@@ -362,6 +374,7 @@ cdef int collect(Tape t) except -1:
             p = h.newer
             h.offset = bits_rank(&slots, h.offset) if h.layout.size else 0
             h.rec = bits_rank(&records, h.rec)
+            h.born = bits_rank(&records, h.born) if h.born < t.n_records else new_rec
         leaves = []
         t.kept_slots, t.kept_records = 1, 0
         for b in t.leaves:

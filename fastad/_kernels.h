@@ -360,13 +360,10 @@ static __declspec(thread) void *fa_thread_tape;
 static __thread void *fa_thread_tape;
 #endif
 
+/* Set bits of a word; written out, because the instruction for it is not in the baseline of x86-64. */
 static inline int fa_count_bits(uint64_t w) {
-#if defined(__GNUC__)
-    return __builtin_popcountll(w);
-#else
-    int n = 0;
-    for (; w; w &= w - 1) n++;
-    return n;
-#endif
+    w -= (w >> 1) & 0x5555555555555555u;
+    w = (w & 0x3333333333333333u) + ((w >> 2) & 0x3333333333333333u);
+    return (int)((((w + (w >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u) >> 56);
 }
 #endif

@@ -1,4 +1,5 @@
 """Contents of the tape: the arena, the record columns, the views on them, and the sweeps."""
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from "_scalar.h":
@@ -13,8 +14,15 @@ cdef extern from "_scalar.h":
         OP_WIDE, OP_COUNT, OP_positive, OP_keep, OP_drop
 
 cdef enum:
-    FREED_OP = 255            # opcode of a scalar record whose graph was freed
     FAR = 1 << 28             # scalar records hold the distance to an operand in 28 bits
+
+cdef uint64_t FREED_SCALAR         # link of a scalar record whose graph was freed; its opcode is that of wide records
+
+
+cdef inline bint is_wide(uint64_t link) noexcept nogil:
+    """Whether a record stands in the wide table."""
+    return link & 255 == OP_WIDE and link != <uint64_t>0xffffffffffffff00
+
 
 cdef enum Kind:
     SPAN                      # data without an operation: a leaf's or constant's values
@@ -84,6 +92,7 @@ cdef class Storage:
     cdef bint exposed                 # the user holds, or held since the last check, the data array
 
 
+@cython.no_gc                         # a handle owns no container; tracking each would cost more than the operation
 cdef class Handle:
     """A view on the tape: (tape, offset, layout), linked into the tape's list of living handles."""
     cdef Tape tape
@@ -91,6 +100,7 @@ cdef class Handle:
     cdef Storage extra
     cdef Py_ssize_t offset            # slot of the first element
     cdef Py_ssize_t rec               # the record that made the values
+    cdef Py_ssize_t born              # records on the tape when the handle was made: no older handle needs later ones
     cdef void *older
     cdef void *newer
     cdef State state
@@ -117,6 +127,7 @@ cdef class Tape:
     cdef Py_ssize_t n_live
     cdef int paused                   # depth of no_grad()
     cdef bint busy                    # a sweep runs
+    cdef bint open                    # a record was pushed that has no handle yet: nothing may be cut off
     cdef list leaves                  # Bindings
     cdef Py_ssize_t living_slots, living_leaves  # of bindings whose leaf is alive
     cdef dict hooks                   # record -> list of hooks of intermediates
@@ -134,7 +145,8 @@ cdef class Tape:
     cdef int deposit(self) except -1
     cdef int release(self) except -1
     cdef int collect(self) except -1
-    cdef void truncate(self, Py_ssize_t slots, Py_ssize_t records) noexcept
+    cdef void cut(self) noexcept
+    cdef void truncate(self, Py_ssize_t records) noexcept
     cdef void emptied(self) noexcept
     cdef Binding bind(self, Handle leaf)
     cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1
@@ -146,6 +158,7 @@ cdef inline void adopt(Tape tape, Handle h) noexcept:
     """Put a new handle at the young end of the tape's list."""
     h.tape = tape
     h.linked = True
+    h.born = tape.n_records
     h.older = tape.newest
     h.newer = NULL
     if tape.newest is NULL:
@@ -154,23 +167,25 @@ cdef inline void adopt(Tape tape, Handle h) noexcept:
         (<Handle>tape.newest).newer = <void *>h
     tape.newest = <void *>h
     tape.n_live += 1
+    tape.open = False
 
 
-cdef inline void disown(Handle h) noexcept:
-    """Take a handle out of its tape's list; the last one empties the tape."""
-    cdef Tape tape = h.tape
-    if h.older is NULL:
-        tape.oldest = h.newer
+cdef inline void unlink(void *h) noexcept:
+    """Take a handle, which may be dying, out of its tape's list. When it was the youngest, what only it needed goes."""
+    cdef Tape tape = (<Handle>h).tape
+    cdef bint youngest = (<Handle>h).newer is NULL
+    if (<Handle>h).older is NULL:
+        tape.oldest = (<Handle>h).newer
     else:
-        (<Handle>h.older).newer = h.newer
-    if h.newer is NULL:
-        tape.newest = h.older
+        (<Handle>(<Handle>h).older).newer = (<Handle>h).newer
+    if youngest:
+        tape.newest = (<Handle>h).older
     else:
-        (<Handle>h.newer).older = h.older
-    h.linked = False
+        (<Handle>(<Handle>h).newer).older = (<Handle>h).older
+    (<Handle>h).linked = False
     tape.n_live -= 1
-    if tape.n_live == 0 and not tape.busy:
-        tape.emptied()
+    if youngest and not tape.busy and not tape.open:
+        tape.cut()
 
 
 cdef int ensure_loops(int op) except -1

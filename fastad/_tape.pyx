@@ -11,11 +11,12 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from numpy cimport NPY_DOUBLE, PyArray_DATA, ndarray, ufunc
+from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray, ufunc
 
 import os
 import re
 import threading
+from operator import attrgetter
 
 import numpy as np
 
@@ -55,6 +56,7 @@ cdef enum:
     CHUNK = 1 << 20                   # records between two looks at pending signals
 
 cdef double NOTHING = -0.0
+FREED_SCALAR = <uint64_t>0xffffffffffffff00
 
 
 # ---- layouts -----------------------------------------------------------------------------------------------
@@ -156,11 +158,10 @@ cdef class Storage:
 
 
 @cython.no_gc
-@cython.freelist(256)
 cdef class Handle:
     def __dealloc__(self):
         if self.linked:
-            disown(self)
+            unlink(<void *>self)
 
 
 # ---- columns -----------------------------------------------------------------------------------------------
@@ -261,7 +262,7 @@ cdef class Tape:
                                         ("dx", "f8"), ("dy", "f8")])
         for i in range(self.n_records):
             k = self.link[i]
-            if k & 255 == OP_WIDE:
+            if is_wide(k):
                 w = <Py_ssize_t>(k >> 8)
                 kind = KINDS[self.wide[w].kind]
                 name = fa_rows[self.wide[w].op].name.decode() if kind == "map" else kind
@@ -269,8 +270,8 @@ cdef class Tape:
                 slot += self.wide[w].size
             else:
                 x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
-                name = "freed" if k & 255 == FREED_OP else fa_rows[k & 255].name.decode()
-                out[i] = (name, slot, 1, slot - x if x else -1, slot - y if y else -1, self.dx[i], self.dy[i])
+                name = "freed" if k == FREED_SCALAR else fa_rows[k & 255].name.decode()
+                out[i] = (name, slot, 1, slot - x if x and k != FREED_SCALAR else -1, slot - y if y and k != FREED_SCALAR else -1, self.dx[i], self.dy[i])
                 slot += 1
         return out
 
@@ -332,6 +333,7 @@ cdef class Tape:
         w.out = w.dst = self.n_slots
         w.size = size
         w.a = w.b = w.layout = w.extra = -1
+        self.open = True
         self.link[self.n_records] = <uint64_t>self.n_wide << 8
         self.n_wide += 1
         self.n_records += 1
@@ -545,30 +547,41 @@ cdef class Tape:
     cdef int collect(self) except -1:
         return collect(self)
 
-    cdef void truncate(self, Py_ssize_t slots, Py_ssize_t records) noexcept:
+    cdef void cut(self) noexcept:
+        """The youngest variable is gone: forget the records that no older one can need."""
+        cdef Py_ssize_t needed
+        if self.n_live == 0:
+            emptied(self)
+        elif self.n_assign == 0 and not self.hooks:
+            needed = max((<Handle>self.newest).born, self.kept_records)
+            if needed < self.n_records:
+                self.truncate(needed)
+
+    cdef void truncate(self, Py_ssize_t records) noexcept:
         """Forget all records from `records` on; nobody may hold them."""
-        cdef Py_ssize_t rec
+        cdef Py_ssize_t slots = self.n_slots, rec = self.n_records, n_objects = -1
         cdef Wide *w
-        cdef Py_ssize_t n_objects = len(self.objects)
-        while self.n_records > records and self.n_wide:
-            # only wide records own something; scalar ones are skipped by counting down to the last wide one kept
-            rec = self.n_records - 1
-            if self.link[rec] & 255 == OP_WIDE:
-                w = &self.wide[self.link[rec] >> 8]
-                self.n_wide = <Py_ssize_t>(self.link[rec] >> 8)
-                if w.layout >= 0:
-                    self.n_pool = w.layout
-                if w.extra >= 0:
-                    n_objects = w.extra
-                if w.kind == ASSIGN:
-                    self.n_assign -= 1
-            self.n_records = rec
+        while rec > records:
+            rec -= 1
+            if not is_wide(self.link[rec]):
+                slots -= 1
+                continue
+            self.n_wide = <Py_ssize_t>(self.link[rec] >> 8)
+            w = &self.wide[self.n_wide]
+            slots -= w.size
+            if w.layout >= 0:
+                self.n_pool = w.layout
+            if w.extra >= 0:
+                n_objects = w.extra
+            if w.kind == ASSIGN:
+                self.n_assign -= 1
         self.n_records, self.n_slots = records, slots
         self.swept = min(self.swept, slots)
-        if n_objects < len(self.objects):
-            del self.objects[n_objects:]
         if self.hooks:
             self.hooks = {rec: hooks for rec, hooks in self.hooks.items() if rec < records}
+        if n_objects >= 0:
+            dropped = self.objects[n_objects:]        # dies last: its parts may call back
+            del self.objects[n_objects:]
 
     cdef void emptied(self) noexcept:
         """The last living variable is gone: forget all graphs, keep the leaves at the bottom bound."""
@@ -612,7 +625,7 @@ cdef void rewind(Tape t, Cursor *c, Py_ssize_t start) noexcept:
     """Bring the cursor from the top of the tape down to record `start`."""
     while c.rec > start:
         c.rec -= 1
-        c.slot -= t.wide[t.link[c.rec] >> 8].size if t.link[c.rec] & 255 == OP_WIDE else 1
+        c.slot -= t.wide[t.link[c.rec] >> 8].size if is_wide(t.link[c.rec]) else 1
 
 
 cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcept nogil:
@@ -620,9 +633,18 @@ cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcep
     cdef Status status
     cdef Wide *w
     while True:
-        status = reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, base)
-        if status != REACHED or c.rec <= stop:
-            return status
+        if base > 1:
+            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, base, True)
+        else:
+            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, 1, False)
+        if c.rec <= stop:
+            return REACHED
+        if t.link[c.rec - 1] == FREED_SCALAR:
+            if not is_nothing(t.adjoint[c.slot - 1]):
+                return AT_FREED
+            c.rec -= 1
+            c.slot -= 1
+            continue
         w = &t.wide[t.link[c.rec - 1] >> 8]
         if w.kind == CALL:
             return AT_CALL
@@ -633,52 +655,48 @@ cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcep
         c.slot -= w.size
 
 
-cdef Status reverse_scalars(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy, double[::1] adjoints,
-                            Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcept nogil:
-    """Sweep scalar records down to `stop` or the next wide record.
+cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy, double[::1] adjoints,
+                                 Cursor *c, Py_ssize_t stop, Py_ssize_t base, bint partly) noexcept nogil:
+    """Sweep scalar records down to `stop` or the next wide or freed record.
 
-    Two things keep the chain of dependent operations short, which runs from adjoint to adjoint: an adjoint that the next
-    record reads goes on in a register instead of through memory, and 0.0, which makes a sum a number that cannot be
-    mistaken for nothing, is added to the old adjoint before the product arrives.
+    An adjoint that the next record reads goes on in a register instead of through memory; and 0.0, which makes a sum a
+    number that cannot be mistaken for nothing, is added to the old adjoint before the product arrives: both keep the
+    chain of dependent operations short, which runs from adjoint to adjoint. A missing operand has distance 0 and goes to
+    slot 0, so that the loop has no branch for it.
     """
     cdef Py_ssize_t rec = c.rec, slot = c.slot - 1, x, y
     cdef uint64_t k
     cdef double g, dg = 0.0
-    cdef Status status = REACHED
     cdef bint carried = False
     while rec > stop:
         k = link[rec - 1]
         if FA_UNLIKELY(k & 255 == OP_WIDE):
             break
-        if not FA_LIKELY(carried):
-            g = adjoints[slot]
-            if is_nothing(g):
-                rec -= 1
-                slot -= 1
-                continue
-        else:
+        rec -= 1
+        if FA_LIKELY(carried):
             g = dg
             carried = False
-        if FA_UNLIKELY(k & 255 == FREED_OP):
-            status = AT_FREED
-            break
-        rec -= 1
+        else:
+            g = adjoints[slot]
+            if is_nothing(g):
+                slot -= 1
+                continue
         x = <Py_ssize_t>(k >> 8) & (FAR - 1)
         y = <Py_ssize_t>(k >> 36)
-        x = slot - x if <size_t>(x - 1) < <size_t>(slot - base) else 0
-        y = slot - y if <size_t>(y - 1) < <size_t>(slot - base) else 0
+        if partly:
+            x = slot - x if <size_t>(x - 1) < <size_t>(slot - base) else 0
+            y = slot - y if <size_t>(y - 1) < <size_t>(slot - base) else 0
+        else:
+            x = slot - x if x else 0
+            y = slot - y if y else 0
         slot -= 1
-        if FA_LIKELY(not is_nothing(dy[rec])):
-            adjoints[y] = dg = (adjoints[y] + 0.0) + dy[rec] * g
-            carried = y == slot
-        if FA_LIKELY(not is_nothing(dx[rec])):
-            if FA_LIKELY(x == slot):
-                adjoints[x] = dg = (adjoints[x] + 0.0) + dx[rec] * g
-                carried = True
-            else:
-                adjoints[x] = (adjoints[x] + 0.0) + dx[rec] * g
+        adjoints[y] = (adjoints[y] + 0.0) + dy[rec] * g
+        if FA_LIKELY(x == slot):
+            adjoints[x] = dg = (adjoints[x] + 0.0) + dx[rec] * g
+            carried = True
+        else:
+            adjoints[x] = (adjoints[x] + 0.0) + dx[rec] * g
     c.rec, c.slot = rec, slot + 1
-    return status
 
 
 cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
@@ -751,7 +769,7 @@ cdef void redo(Tape t, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t rec
     cdef Wide *w
     for rec in range(first, last):
-        if t.link[rec] & 255 != OP_WIDE:
+        if not is_wide(t.link[rec]):
             continue
         w = &t.wide[t.link[rec] >> 8]
         if w.kind == ASSIGN:
@@ -931,7 +949,9 @@ cdef int write_view(double *first, Layout l, object source) except -1:
 
 cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1:
     """Copy a float64 array into reserved slots, in C order."""
-    cdef ndarray a = np.ascontiguousarray(array, np.float64)
+    cdef ndarray a = array
+    if not PyArray_IS_C_CONTIGUOUS(a) or PyArray_TYPE(a) != NPY_DOUBLE:
+        a = np.ascontiguousarray(array, np.float64)
     if a.size:
         memcpy(&t.value[slot], PyArray_DATA(a), a.size * sizeof(double))
     return 0
@@ -1006,7 +1026,7 @@ cdef int ensure_loops(int op) except -1:
         import scipy.special
         for code, row in enumerate(table.OPS, 1):
             if row.external and (row.numpy or "").startswith("special."):
-                find_loop(getattr(scipy.special, row.numpy[8:]), &fa_loops[code])
+                find_loop(attrgetter(row.numpy[8:])(scipy.special), &fa_loops[code])
         scipy_loaded = True
     return 0
 

@@ -8,6 +8,65 @@ from typing import Any
 __all__ = ["flatten", "tree_map"]
 
 
+def unpack(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
+    """The items of a container and what makes a container of the same form from others; None for a leaf."""
+    if isinstance(tree, dict):
+        keys, kind = list(tree), type(tree)
+        if hasattr(tree, "default_factory"):
+            return list(tree.values()), lambda values: kind(tree.default_factory, zip(keys, values, strict=True))
+        return list(tree.values()), lambda values: kind(zip(keys, values, strict=True))
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return list(tree), lambda values: type(tree)(*values)
+    if isinstance(tree, (list, tuple)):
+        return list(tree), type(tree)
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        names, make = [f.name for f in dataclasses.fields(tree) if f.init], type(tree)
+        return [getattr(tree, name) for name in names], lambda values: make(**dict(zip(names, values, strict=True)))
+    if tree is None:
+        return [], lambda values: None
+    return None
+
+
+def flatten_like(form: Any, tree: Any, what: str) -> list[Any]:
+    """The leaves of `tree` in the order of the container `form`, whose form it must have.
+
+    Parameters
+    ----------
+    form, tree : object
+        Containers. Where `tree` has None, each leaf of `form` gets None; the keys of a dict may come in any order, a
+        list may stand for a tuple.
+    what : str
+        What `tree` is, for the message.
+
+    Raises
+    ------
+    ValueError
+        Names what differs.
+
+    Examples
+    --------
+    >>> flatten_like({"a": 0, "b": [0, 0]}, {"b": None, "a": 5.0}, "gradient")
+    [5.0, None, None]
+    """
+    opened = unpack(form)
+    if opened is None:
+        return [tree]
+    children = opened[0]
+    if tree is None:
+        return [None] * len(flatten(form)[0])
+    if isinstance(form, dict):
+        if not isinstance(tree, dict) or set(tree) != set(form):
+            raise ValueError(f"{what}: a dict with the keys {list(form)} is needed, not "
+                             f"{list(tree) if isinstance(tree, dict) else type(tree).__name__}")
+        others = [tree[key] for key in form]
+    else:
+        others = (unpack(tree) or ([], None))[0]
+        if isinstance(tree, dict) or len(others) != len(children):
+            raise ValueError(f"{what}: a {type(form).__name__} of {len(children)} items is needed, not "
+                             f"{type(tree).__name__}" + (f" of {len(others)}" if others else ""))
+    return [leaf for child, other in zip(children, others, strict=True) for leaf in flatten_like(child, other, what)]
+
+
 def flatten(tree: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """Split a nested container into its leaves and what puts them back.
 
@@ -31,36 +90,16 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     >>> rebuild([10.0, 20.0, 30.0])
     {'a': 10.0, 'b': (20.0, [30.0])}
     """
-    children: list[Any]
-    make: Callable[[list[Any]], Any]
-    if isinstance(tree, dict):
-        children, keys = list(tree.values()), list(tree)
-        kind = type(tree)
-
-        def make(values: list[Any]) -> Any:
-            return kind(zip(keys, values)) if kind is dict or not hasattr(tree, "default_factory") \
-                else kind(tree.default_factory, zip(keys, values))
-    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        children, make = list(tree), lambda values: type(tree)(*values)
-    elif isinstance(tree, (list, tuple)):
-        children, make = list(tree), type(tree)
-    elif dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        names = [f.name for f in dataclasses.fields(tree) if f.init]
-        children = [getattr(tree, name) for name in names]
-        kind = type(tree)
-
-        def make(values: list[Any]) -> Any:
-            return kind(**dict(zip(names, values)))
-    elif tree is None:
-        return [], lambda values: None
-    else:
+    opened = unpack(tree)
+    if opened is None:
         return [tree], lambda values: values[0]
+    children, make = opened
     parts = [flatten(child) for child in children]
     counts = [len(leaves) for leaves, _ in parts]
 
     def rebuild(values: Any) -> Any:
         values = iter(values)
-        return make([put([next(values) for _ in range(n)]) for n, (_, put) in zip(counts, parts)])
+        return make([put([next(values) for _ in range(n)]) for n, (_, put) in zip(counts, parts, strict=True)])
 
     return [leaf for leaves, _ in parts for leaf in leaves], rebuild
 

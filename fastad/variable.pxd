@@ -1,7 +1,10 @@
 """Contents of the variable module."""
+cimport cython
+
 from fastad._tape cimport Handle, Layout, Tape
 
 
+@cython.no_gc
 cdef class Variable(Handle):
     pass
 

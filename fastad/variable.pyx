@@ -12,6 +12,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 from numpy cimport PyArray_DATA, ndarray
 
+from operator import attrgetter
+
 import numpy as np
 
 from fastad._tape cimport (
@@ -19,7 +21,7 @@ from fastad._tape cimport (
     OP_COUNT, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, is_nothing, layout_of, make_layout,
     OP_positive, OP_keep, OP_drop, accumulate, add_hook, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    read_view,    write_in_place, write_view,
+    read_view, unlink, write_in_place, write_view,
 )
 
 from . import _tape
@@ -82,35 +84,20 @@ cdef void recycle(PyObject *o) noexcept:
     global n_free_handles
     if (n_free_handles < FA_FREE_HANDLES and fa_recyclable(o, <PyTypeObject *>Variable) and (<Variable>o).linked
             and (<Variable>o).extra is None):
-        unlink(o)
+        unlink(<void *>o)
+        (<Variable>o).tape = None
+        (<Variable>o).layout = SCALAR
         free_handles[n_free_handles] = o
         n_free_handles += 1
     else:
         full_dealloc(o)
 
 
-cdef inline void unlink(PyObject *o) noexcept:
-    """Take a dying handle off its tape; its reference count stays zero."""
-    cdef Tape tape = (<Variable>o).tape
-    if (<Variable>o).older is NULL:
-        tape.oldest = (<Variable>o).newer
-    else:
-        (<Handle>(<Variable>o).older).newer = (<Variable>o).newer
-    if (<Variable>o).newer is NULL:
-        tape.newest = (<Variable>o).older
-    else:
-        (<Handle>(<Variable>o).newer).older = (<Variable>o).older
-    (<Variable>o).linked = False
-    tape.n_live -= 1
-    (<Variable>o).tape = None
-    (<Variable>o).layout = SCALAR
-    if tape.n_live == 0 and not tape.busy:
-        tape.emptied()
-
-
 cdef Variable with_data(object data, State state):
     """A Variable with data of its own: a leaf or a constant. `data` is a float64 array nobody else writes to."""
     cdef Variable h = Variable.__new__(Variable)
+    if not data.flags.c_contiguous:
+        data = np.array(data, order="C")
     h.layout = layout_of(data.shape)
     h.extra = Storage.__new__(Storage)
     h.extra.data = data
@@ -143,12 +130,17 @@ cdef int refuse_freed(Handle h, str name) except -1:
 
 
 # ---- scalar records: the short way ---------------------------------------------------------------------------------
-@cython.cfunc
-@cython.inline
-def push_scalar(tape: Tape, op: cython.int, x: cython.Py_ssize_t, y: cython.Py_ssize_t, v: cython.double,
-                dx: cython.double, dy: cython.double) -> Variable:
-    """Append a scalar record; x and y are slots or 0. There is room and the distances fit."""
+cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy):
+    """Append a scalar record; x and y are slots, 0 for none. There is room and the distances fit.
+
+    An operand that was not selected is none, so that the reverse loop need not ask.
+    """
     cdef Py_ssize_t slot = tape.n_slots, rec = tape.n_records
+    if fa_rows[op].selective:
+        if x and is_nothing(dx):
+            x = 0
+        if y and is_nothing(dy):
+            y = 0
     tape.value[slot] = v
     tape.link[rec] = <uint64_t>op | (<uint64_t>(slot - x) << 8 if x else 0) | (<uint64_t>(slot - y) << 36 if y else 0)
     tape.dx[rec] = dx
@@ -244,7 +236,7 @@ cdef object constant_array(object x, str name):
     a = asarray(x)
     kind = a.dtype.kind
     if kind == "f" or kind == "i" or kind == "u" or kind == "b":
-        return asarray(a, np.float64)
+        return asarray(a, np.float64, order="C")
     if kind == "O":
         return pack(a)
     if kind == "c":
@@ -317,13 +309,6 @@ cdef Py_ssize_t place(Tape tape, object x, Py_ssize_t *slot) except -1:
     return where
 
 
-cdef bint anyone_recorded(object operands) noexcept:
-    for x in operands:
-        if isinstance(x, Handle):
-            return True
-    return False
-
-
 cdef object value_or_array(object x):
     return values_of(<Handle>x) if isinstance(x, Handle) else x
 
@@ -333,12 +318,20 @@ cdef object unrecorded(object out):
     return with_data(np.array(out), CONSTANT) if out.dtype == float64 else out
 
 
-cdef bint is_paused(object operands) except -1:
-    """Whether no_grad() holds on the tape that the operands stand on."""
+cdef bint flows(object operands, str name) except -1:
+    """Whether an operation on these operands is to be recorded: a gradient flows through one, and no_grad() is off."""
+    cdef Tape tape = None
+    cdef bint found = False
     for x in operands:
-        if isinstance(x, Handle) and (<Handle>x).state == NODE:
-            return (<Handle>x).tape.paused > 0
-    return current_tape().paused > 0
+        if isinstance(x, Handle):
+            if (<Handle>x).state == GONE:
+                refuse_freed(<Handle>x, name)
+            if (<Handle>x).state == NODE:
+                tape = (<Handle>x).tape
+            found = found or recorded(<Handle>x)
+    if not found:
+        return False
+    return (tape if tape is not None else current_tape()).paused == 0
 
 
 cdef Layout broadcast(Layout x, Layout y, str name):
@@ -384,7 +377,7 @@ cdef object apply(int op, object x, object y):
         out = evaluate(op, a, b)
         return unrecorded(out) if isinstance(x, Handle) or isinstance(y, Handle) else out
     ensure_loops(op)
-    if not fa_rows[op].differentiable or is_paused((a, b)):
+    if not fa_rows[op].differentiable or not flows((a, b), name):
         return unrecorded(evaluate(op, value_or_array(a), None if b is None else value_or_array(b)))
     return record_map(op, a, b, layout_for(a), layout_for(b), name)
 
@@ -492,7 +485,7 @@ def plain_function(str name):
         return None
     if row.numpy.startswith("special."):
         import scipy.special
-        return getattr(scipy.special, row.numpy[8:])
+        return attrgetter(row.numpy[8:])(scipy.special)
     return getattr(np, row.numpy)
 
 
@@ -782,6 +775,28 @@ cdef class Variable(Handle):
         return np.dtype(np.float64)
 
     @property
+    def nbytes(self):
+        """Bytes of the values."""
+        return 8 * self.layout.size
+
+    @property
+    def itemsize(self):
+        """Bytes of one element."""
+        return 8
+
+    @property
+    def real(self):
+        """The Variable itself: Variables are real."""
+        return self
+
+    @property
+    def mT(self):
+        """The transposed matrices of a stack, a view."""
+        if self.layout.ndim < 2:
+            raise ValueError(f"mT: a Variable of shape {self.layout.shape} is no matrix")
+        return np.swapaxes(self, self.layout.ndim - 2, self.layout.ndim - 1)
+
+    @property
     def T(self):
         """The transpose, a view."""
         return view(self, 0, self.layout.shape[::-1], self.layout.strides[::-1])
@@ -820,7 +835,7 @@ cdef class Variable(Handle):
 
     def __setitem__(self, key, new):
         if self.state == CONSTANT or (self.state == LEAF and current_tape().paused):
-            if isinstance(new, Handle) and recorded(new) and not is_paused((new,)):
+            if isinstance(new, Handle) and flows((new,), "in-place write"):
                 raise TypeError("in-place write: a recorded value cannot be written into a constant; take .copy() of it first, "
                                 "or build the array with fa.zeros_like, fa.array or np.stack")
             self.extra.data[plain_index(key)] = values_of(new) if isinstance(new, Handle) else new
@@ -909,7 +924,7 @@ cdef class Variable(Handle):
     def __float__(self):
         if self.layout.size != 1:
             raise TypeError(f"float: only a scalar can be converted, not a Variable of shape {self.layout.shape}")
-        if recorded(self) and not is_paused((self,)):
+        if self.state != GONE and flows((self,), "float"):
             raise GradientLostError("float() or a function of the math module would drop the gradient of this Variable: use "
                                     "np.sin or fa.sin instead of math.sin, or .item() or .detach() for the number alone")
         return float(asarray(values_of(self)).item())
@@ -1025,7 +1040,7 @@ cdef object in_place(Variable x, object other, int op):
     if x.layout.ndim == 0 and not (x.state == LEAF and current_tape().paused):
         return binary(op, x, other)
     if x.state == CONSTANT or (x.state == LEAF and current_tape().paused):
-        if x.state == CONSTANT and isinstance(other, Handle) and recorded(other) and not is_paused((other,)):
+        if x.state == CONSTANT and isinstance(other, Handle) and flows((other,), "in-place operation"):
             return binary(op, x, other)
         x.extra.data[...] = evaluate(op, x.extra.data, asarray(values_of(other)) if isinstance(other, Handle)
                                      else constant_array(other, "in-place operation"))
@@ -1242,6 +1257,12 @@ def pull_back(Variable y, seed, list inputs):
 def is_recorded(x):
     """Whether x is a Variable that a gradient can flow through."""
     return isinstance(x, Handle) and recorded(<Handle>x)
+
+
+def check_alive(x, str name):
+    """Raise FreedGraphError, naming the function `name`, when x belongs to a freed graph."""
+    if isinstance(x, Handle) and (<Handle>x).state == GONE:
+        refuse_freed(<Handle>x, name)
 
 
 def value_of(x):

@@ -3,10 +3,8 @@
 Importing this package installs the answers: ufuncs of the table by opcode, functions through ``__array_function__``,
 methods of ndarray that make sense on a Variable.
 """
-import numpy as np
-
 from .. import ops, variable
-from . import indexing, linalg, reductions, shaping, ufuncs
+from . import composites, einsum, indexing, linalg, reductions, shaping, ufuncs
 from .registry import ANSWERS, METHODS
 
 variable.register(ufuncs.opcodes(ops.OPS), ANSWERS, METHODS)

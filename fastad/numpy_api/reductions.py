@@ -1,1 +1,217 @@
-"""Placeholder."""
+"""Reductions and cumulative functions."""
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from .. import variable
+from ..math import sqrt0
+from .moving import moved, positions_of
+from .registry import answers
+
+__all__ = ["axes_of", "count", "extremum", "kept_shape", "unreduced"]
+
+
+# ---- axes --------------------------------------------------------------------------------------------------------
+def axes_of(axis, ndim):
+    """The axes meant by None, an integer or a tuple: sorted, not negative."""
+    return tuple(range(ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, ndim)))
+
+
+def count(shape, axes):
+    """How many elements are reduced to one."""
+    return math.prod([shape[d] for d in axes])
+
+
+def kept_shape(shape, axes, keepdims):
+    """The shape of a reduction's result."""
+    return tuple([1 if d in axes else n for d, n in enumerate(shape) if keepdims or d not in axes])
+
+
+def unreduced(g, shape, axes):
+    """A reduction's result, given flat, in a shape that broadcasts against the operand."""
+    return np.reshape(g, kept_shape(shape, axes, True))
+
+
+# ---- sums ------------------------------------------------------------------------------------------------------------
+@answers(np.sum, method="sum")
+def sum_(a, axis=None, *, keepdims=False):
+    """Sum over axes."""
+    return variable.total(a, axes_of(axis, a.ndim), keepdims)
+
+
+@answers(np.mean, method="mean")
+def mean(a, axis=None, *, keepdims=False):
+    """Mean over axes."""
+    axes = axes_of(axis, a.ndim)
+    return variable.total(a, axes, keepdims) / float(count(a.shape, axes))
+
+
+@answers(np.var, method="var")
+def var(a, axis=None, *, ddof=0, keepdims=False, correction=None):
+    """Mean square distance from the mean."""
+    axes = axes_of(axis, a.ndim)
+    d = a - mean_of(a, axes)
+    n = count(a.shape, axes) - (ddof if correction is None else correction)
+    return variable.total(d * d, axes, keepdims) / float(max(n, 0))
+
+
+def mean_of(a, axes):
+    """The mean, ready to be broadcast."""
+    return variable.total(a, axes, True) / float(count(a.shape, axes))
+
+
+@answers(np.std, method="std")
+def std(a, axis=None, *, ddof=0, keepdims=False, correction=None):
+    """Root of the variance; the slope is 0 where all elements are equal, as for a norm."""
+    return sqrt0(np.var(a, axis, ddof=ddof if correction is None else correction, keepdims=keepdims))
+
+
+# ---- extrema -----------------------------------------------------------------------------------------------------------
+def extremum(a, function, axis, keepdims):
+    """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
+    values = np.asarray(a.value)
+    axes = axes_of(axis, a.ndim)
+    found = np.asarray(function(values, axis=axes, keepdims=True))
+    chosen = (values == found) | (np.isnan(values) & np.isnan(found))
+    shares = np.add.reduce(chosen, axis=axes, keepdims=True)
+    shape = kept_shape(a.shape, axes, keepdims)
+    sources = np.flatnonzero(chosen)
+    targets = np.broadcast_to(positions_of(found), values.shape)[chosen]
+    if sources.size == found.size:                    # no ties
+        positions = np.empty(found.size, np.int64)
+        positions[targets] = sources
+        return variable.gather(a, positions.reshape(shape))
+    weights = np.broadcast_to(1.0 / shares, values.shape)[chosen]
+    return variable.spread(a, sources, targets, weights, found.reshape(shape))
+
+
+@answers(np.max, np.amax, method="max")
+def max_(a, axis=None, *, keepdims=False):
+    """Largest element over axes."""
+    return extremum(a, np.max, axis, keepdims)
+
+
+@answers(np.min, np.amin, method="min")
+def min_(a, axis=None, *, keepdims=False):
+    """Smallest element over axes."""
+    return extremum(a, np.min, axis, keepdims)
+
+
+@answers(np.nanmax)
+def nanmax(a, axis=None, *, keepdims=False):
+    """Largest element that is a number."""
+    return extremum(a, np.fmax.reduce, axis, keepdims)
+
+
+@answers(np.nanmin)
+def nanmin(a, axis=None, *, keepdims=False):
+    """Smallest element that is a number."""
+    return extremum(a, np.fmin.reduce, axis, keepdims)
+
+
+# ---- products ----------------------------------------------------------------------------------------------------------
+def products_before(x):
+    """The product of all elements before each one along the last axis; no division, so that zeros do no harm."""
+    ones = np.ones((*x.shape[:-1], 1))
+    return np.cumprod(np.concatenate([ones, x[..., :-1]], axis=-1), axis=-1)
+
+
+class Product:
+    """The derivative of a product: for each element the product of all others, prefix times suffix."""
+
+    def __init__(self, x, axes):
+        self.x, self.axes = x, axes
+
+    def pull(self, upstream):
+        """Gradient of the factors."""
+        last = tuple(range(-len(self.axes), 0))
+        x = np.moveaxis(self.x, self.axes, last)
+        rows = x.reshape(*x.shape[:x.ndim - len(self.axes)], -1)
+        others = products_before(rows) * products_before(rows[..., ::-1])[..., ::-1]
+        g = unreduced(upstream[0], self.x.shape, self.axes)
+        return [(g * np.moveaxis(others.reshape(x.shape), last, self.axes)).reshape(-1)]
+
+
+@answers(np.prod, method="prod")
+def prod(a, axis=None, *, keepdims=False):
+    """Product over axes; exact where factors are 0."""
+    axes = axes_of(axis, a.ndim)
+    values = np.asarray(a.value)
+    if not axes or not a.size:
+        return a.copy() if not axes else np.sum(a, axes, keepdims=keepdims) + 1.0
+    return variable.call(Product(values, axes), [a], [np.prod(values, axis=axes, keepdims=keepdims)], "prod")[0]
+
+
+# ---- cumulative functions --------------------------------------------------------------------------------------------------
+class CumulativeSum:
+    """The derivative of cumsum along an axis: a cumsum from the other end."""
+
+    def __init__(self, shape, axis):
+        self.shape, self.axis = shape, axis
+
+    def pull(self, upstream):
+        """Gradient of the terms."""
+        g = np.flip(np.reshape(upstream[0], self.shape), self.axis)
+        return [np.flip(np.cumsum(g, self.axis), self.axis).reshape(-1)]
+
+
+class CumulativeProduct:
+    """The derivative of cumprod along an axis, by a recurrence from the end that divides by nothing."""
+
+    def __init__(self, x, axis):
+        self.x, self.axis = x, axis
+
+    def pull(self, upstream):
+        """Gradient of the factors: everything before, times what follows and is still to be multiplied."""
+        x = np.moveaxis(self.x, self.axis, -1)
+        g = np.moveaxis(np.reshape(upstream[0], self.x.shape), self.axis, -1)
+        rest = np.empty_like(x)
+        s = rest[..., -1] = g[..., -1]
+        for k in range(x.shape[-1] - 2, -1, -1):
+            s = rest[..., k] = g[..., k] + x[..., k + 1] * s
+        return [np.moveaxis(products_before(x) * rest, -1, self.axis).reshape(-1)]
+
+
+def cumulative(a, axis, function, make):
+    """A cumulative function; None as axis means the flattened array."""
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    axis = normalize_axis_index(axis, a.ndim)
+    values = np.asarray(a.value)
+    if not values.size:
+        return a.copy()
+    return variable.call(make(values, axis), [a], [function(values, axis=axis)], function.__name__)[0]
+
+
+@answers(np.cumsum, method="cumsum")
+def cumsum(a, axis=None):
+    """Sums of the first 1, 2, 3, ... elements."""
+    return cumulative(a, axis, np.cumsum, lambda values, axis: CumulativeSum(values.shape, axis))
+
+
+@answers(np.cumprod, method="cumprod")
+def cumprod(a, axis=None):
+    """Products of the first 1, 2, 3, ... elements; exact where factors are 0."""
+    return cumulative(a, axis, np.cumprod, CumulativeProduct)
+
+
+# ---- order --------------------------------------------------------------------------------------------------------------------
+@answers(np.sort)
+def sort(a, axis=-1, kind=None, *, stable=None):
+    """Elements in ascending order, nan last; each takes its gradient along."""
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    order = np.argsort(np.asarray(a.value), axis=axis, kind="stable")
+    return moved(a, np.take_along_axis, order, axis)
+
+
+@answers(np.partition)
+def partition(a, kth, axis=-1, kind="introselect"):
+    """Elements with the k-th in its sorted place."""
+    if axis is None:
+        a, axis = np.ravel(a), 0
+    order = np.argpartition(np.asarray(a.value), kth, axis=axis)
+    return moved(a, np.take_along_axis, order, axis)

@@ -1,16 +1,216 @@
-"""Where the answers to NumPy functions are collected."""
+"""How an answer to a NumPy function is declared, and what surrounds every answer.
+
+An answer is a Python function with NumPy's name for its parameters. It only ever sees calls in which a recorded Variable
+takes part; the other calls (constants, lists of numbers) go to NumPy itself with the plain values. Parameters that
+no answer knows (``out``, ``where``, ``dtype`` and so on) are refused here, once for all functions.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import variable
+from ..errors import FreedGraphError
+from ..variable import Variable, is_recorded, value_of
+
+__all__ = ["ANSWERS", "METHODS", "answers", "constant", "is_plain_default", "lifted", "plain", "plain_answers",
+           "refusal", "reveal"]
+
 #: NumPy function -> what answers it on Variables.
 ANSWERS = {}
 #: Name of an ndarray method -> function of the Variable and the method's arguments.
 METHODS = {}
+
+#: What to do instead of a parameter that is refused.
+WAY_OUT = {
+    "out": "write the result in place afterwards: y[...] = ...",
+    "where": "select with np.where(condition, x, y) before or after",
+    "dtype": "fastad computes in float64; convert the result",
+    "initial": "combine the result with the initial value afterwards",
+    "order": "Variables are in C order",
+    "casting": "fastad computes in float64",
+}
+
+
+def refusal(name, key):
+    """The error for a parameter that has no meaning on Variables."""
+    return TypeError(f"{name}: {key}= is not supported with Variables; {WAY_OUT.get(key, 'leave it out')}")
+
+
+def is_plain_default(key, value):
+    """Whether a parameter says no more than leaving it out would."""
+    if value is None or value is np._NoValue:
+        return True
+    if key == "where":
+        return value is True
+    if key == "dtype":
+        return value is float or np.dtype(value) == np.float64
+    return (key, value) in {("order", "C"), ("order", "K"), ("order", "A"), ("subok", True), ("subok", False),
+                            ("casting", "same_kind"), ("casting", "unsafe"), ("copy", False)}
+
+
+# ---- operands ----------------------------------------------------------------------------------------------
+def any_recorded(items):
+    """Whether a recorded Variable stands among arguments, lists of arguments or the elements of object arrays."""
+    for x in items:
+        if isinstance(x, Variable):
+            if is_recorded(x):
+                return True
+        elif isinstance(x, (list, tuple)):
+            if any_recorded(x):
+                return True
+        elif isinstance(x, np.ndarray) and x.dtype.kind == "O" and any_recorded(x.flat):
+            return True
+    return False
+
+
+def check_alive(x):
+    """Refuse the value of a freed graph."""
+    try:
+        x.register_hook(check_alive)
+    except FreedGraphError as error:
+        raise FreedGraphError(str(error).removeprefix("register_hook: ")) from None
+    except RuntimeError:                              # a constant: its value may be used
+        pass
+
+
+def reveal(x, check=False):
+    """An argument with plain values in place of its Variables."""
+    if isinstance(x, Variable):
+        if check:
+            check_alive(x)
+        return value_of(x)
+    if isinstance(x, (list, tuple)):
+        items = [reveal(item, check) for item in x]
+        return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
+    if isinstance(x, np.ndarray) and x.dtype.kind == "O":
+        return np.array([reveal(item, check) for item in x.flat], object).reshape(x.shape).astype(np.float64)
+    return x
+
+
+def constant(out):
+    """A result without gradient: numbers as constant Variables, truth values and integers as they are."""
+    if isinstance(out, (list, tuple)):
+        items = [constant(item) for item in out]
+        return type(out)(*items) if hasattr(out, "_fields") else type(out)(items)
+    if isinstance(out, (np.ndarray, np.floating)) and out.dtype == np.float64:
+        return Variable(out).detach()
+    return out
+
+
+def lifted(x, name):
+    """An operand as a Variable or as a float64 array; constants become arrays."""
+    if isinstance(x, Variable):
+        return x if is_recorded(x) else np.asarray(reveal(x, check=True))
+    if not isinstance(x, np.ndarray) or x.dtype.kind == "O":
+        x = variable.array(x, copy=False)
+    if isinstance(x, Variable):
+        return lifted(x, name)
+    if x.dtype.kind == "c":
+        raise TypeError(f"{name}: complex numbers are not supported; split them into real and imaginary parts")
+    return np.asarray(x, np.float64)
+
+
+# ---- what surrounds an answer -------------------------------------------------------------------------------
+def plain(function, args, kwargs, check=True):
+    """What NumPy gives for the values, as a constant."""
+    return constant(function(*[reveal(a, check) for a in args], **{k: reveal(a, check) for k, a in kwargs.items()}))
+
+
+def by_name(function, name, args, most):
+    """Positional arguments beyond the first `most` under the names that NumPy gives them."""
+    import inspect
+
+    try:
+        names = list(inspect.signature(function).parameters)[most:]
+    except ValueError:
+        names = []
+    if len(args) - most > len(names):
+        raise TypeError(f"{name}: {len(args)} positional arguments are too many")
+    return args[:most], dict(zip(names, args[most:], strict=False))
+
+
+def known(name, parameters, open_ended, kwargs):
+    """The keyword arguments that an answer takes; one it does not know must say no more than its default."""
+    taken = {}
+    for key, value in kwargs.items():
+        if key in parameters or (open_ended and key not in WAY_OUT):
+            if value is not np._NoValue:
+                taken[key] = value
+        elif not is_plain_default(key, value):
+            raise refusal(name, key)
+    return taken
+
+
+def name_of(function):
+    """``numpy.linalg.norm`` and its kin; ufuncs know only their last name."""
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module}.{function.__name__}"
+
+
+def shapes_of(args):
+    """The shapes of the operands, for messages."""
+    shapes = []
+    for x in args:
+        if isinstance(x, (Variable, np.ndarray)):
+            shapes.append(str(tuple(x.shape)))
+        elif isinstance(x, (list, tuple)) and any(isinstance(item, (Variable, np.ndarray)) for item in x):
+            shapes.extend(shapes_of(x))
+    return shapes
+
+
+def explained(error, name, args):
+    """A ValueError of NumPy's with the name of the function and the shapes of its operands."""
+    text = str(error)
+    if type(error) is not ValueError or text.startswith("numpy."):
+        return error
+    return ValueError(f"{name}: {text} (operands of shapes {', '.join(shapes_of(args))})")
+
+
+def surrounded(function, answer, name):
+    """The answer with everything that holds for all functions."""
+    code = answer.__code__
+    variadic, open_ended = bool(code.co_flags & 0x04), bool(code.co_flags & 0x08)     # *args, **kwargs
+    most = code.co_argcount
+    parameters = frozenset(code.co_varnames[:most + code.co_kwonlyargcount])
+
+    def answered(*args, **kwargs):
+        if len(args) > most and not variadic:
+            args, named = by_name(function, name, args, most)
+            kwargs = {**named, **kwargs}
+        if not any_recorded(args) and not (kwargs and any_recorded(kwargs.values())):
+            return plain(function, args, kwargs)
+        if kwargs:
+            kwargs = known(name, parameters, open_ended, kwargs)
+        try:
+            return answer(*args, **kwargs)
+        except ValueError as error:
+            raise explained(error, name, args) from None
+
+    answered.__name__ = answered.__qualname__ = function.__name__
+    answered.__doc__ = answer.__doc__
+    return answered
 
 
 def answers(*functions, method=None):
     """Decorator: the function below answers these NumPy functions, and the ndarray method of that name."""
     def install(answer):
         for function in functions:
-            ANSWERS[function] = answer
+            ANSWERS[function] = surrounded(function, answer, name_of(function))
         if method:
-            METHODS[method] = answer
+            METHODS[method] = ANSWERS[functions[0]] if functions else answer
         return answer
     return install
+
+
+def plain_answers(*functions, methods=()):
+    """Declare functions whose results carry no gradient: NumPy computes them from the values."""
+    for function in functions:
+        def answered(*args, _function=function, **kwargs):
+            if not is_plain_default("out", kwargs.get("out")):
+                raise refusal(name_of(_function), "out")
+            return plain(_function, args, kwargs, check=False)
+
+        answered.__name__ = answered.__qualname__ = function.__name__
+        ANSWERS[function] = answered
+        if function.__name__ in methods:
+            METHODS[function.__name__] = answered

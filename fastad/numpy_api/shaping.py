@@ -1,1 +1,332 @@
-"""Placeholder."""
+"""Shape functions: views wherever NumPy gives views, blocks where it joins arrays."""
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from .. import variable
+from ..variable import Variable
+from .moving import c_strides, moved, positions_of, reshaped, viewed
+from .registry import METHODS, answers, lifted
+
+
+# ---- views -----------------------------------------------------------------------------------------------------
+@answers(np.transpose)
+def transpose(a, axes=None):
+    """Axes in another order."""
+    return a.T if axes is None else viewed(a, np.transpose, axes)
+
+
+@answers(np.reshape)
+def reshape(a, shape, order="C", *, copy=None):
+    """The elements in C order in another shape."""
+    out = reshaped(a, shape, order)
+    return out.copy() if copy else out
+
+
+@answers(np.ravel, method="ravel")
+def ravel(a, order="C"):
+    """One axis."""
+    return reshaped(a, (-1,) if a.size else (0,), "F" if order == "F" else "C")
+
+
+@answers(np.swapaxes, method="swapaxes")
+def swapaxes(a, axis1, axis2):
+    """Two axes exchanged."""
+    return viewed(a, np.swapaxes, axis1, axis2)
+
+
+@answers(np.squeeze, method="squeeze")
+def squeeze(a, axis=None):
+    """Axes of length 1 removed."""
+    return viewed(a, np.squeeze, axis)
+
+
+def view_answer(function):
+    """Declare a function whose result is a view that follows from shape and strides alone."""
+    @answers(function)
+    def view_of(a, *args, **kwargs):
+        return viewed(a, function, *args, **kwargs)
+
+
+for _function in (np.moveaxis, np.rollaxis, np.expand_dims, np.flip, np.flipud, np.fliplr, np.rot90, np.matrix_transpose,
+                  np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack if hasattr(np, "unstack") else np.split):
+    view_answer(_function)
+
+
+@answers(np.diagonal, method="diagonal")
+def diagonal(a, offset=0, axis1=0, axis2=1):
+    """A diagonal, along the last axis of the result."""
+    return viewed(a, np.diagonal, offset, axis1, axis2)
+
+
+@answers(np.broadcast_to)
+def broadcast_to(array, shape, *, subok=False):
+    """Axes and lengths added with stride 0."""
+    return viewed(array, np.broadcast_to, shape)
+
+
+@answers(np.broadcast_arrays)
+def broadcast_arrays(*args, subok=False):
+    """All operands in their common shape."""
+    items = [lifted(x, "numpy.broadcast_arrays") for x in args]
+    shape = np.broadcast_shapes(*[x.shape for x in items])
+    return tuple(np.broadcast_to(x, shape) for x in items)
+
+
+def at_least(name, n):
+    """Declare np.atleast_1d and its kin."""
+    function = getattr(np, name)
+
+    @answers(function)
+    def at_least_of(*arys):
+        made = [viewed(x, function) if isinstance(x, Variable) else function(x)
+                for x in (lifted(x, f"numpy.{name}") for x in arys)]
+        return made[0] if len(made) == 1 else tuple(made)
+
+
+for _n in (1, 2, 3):
+    at_least(f"atleast_{_n}d", _n)
+
+
+# ---- joining -----------------------------------------------------------------------------------------------------
+@answers(np.concatenate)
+def concatenate(arrays, axis=0):
+    """Arrays one behind the other; one copy each."""
+    name = "numpy.concatenate"
+    items = [lifted(x, name) for x in arrays]
+    if axis is None:
+        items, axis = [np.ravel(x) for x in items], 0
+    first = items[0].shape
+    if not first:
+        raise ValueError(f"{name}: scalars cannot be concatenated; use np.stack or fa.array")
+    axis = normalize_axis_index(axis, len(first))
+    for x in items:
+        if len(x.shape) != len(first) or any(n != m for d, (n, m) in enumerate(zip(x.shape, first, strict=True)) if d != axis):
+            raise ValueError(f"{name}: operands of shapes {first} and {x.shape} do not fit along axis {axis}")
+    shape = (*first[:axis], sum([x.shape[axis] for x in items]), *first[axis + 1:])
+    strides, pieces, start = c_strides(shape), [], 0
+    for x in items:
+        pieces.append((start * strides[axis], strides, x))
+        start += x.shape[axis]
+    return variable.new_block(shape, pieces)
+
+
+@answers(np.stack)
+def stack(arrays, axis=0):
+    """Arrays side by side along a new axis."""
+    items = [lifted(x, "numpy.stack") for x in arrays]
+    shape = items[0].shape
+    for x in items:
+        if x.shape != shape:
+            raise ValueError(f"numpy.stack: operands of shapes {shape} and {x.shape} differ; all must have one shape")
+    axis = normalize_axis_index(axis, len(shape) + 1)
+    full = (*shape[:axis], len(items), *shape[axis:])
+    strides = c_strides(full)
+    rest = strides[:axis] + strides[axis + 1:]
+    return variable.new_block(full, [(k * strides[axis], rest, x) for k, x in enumerate(items)])
+
+
+def lifted_all(tup, name, least=None):
+    """Operands of a joining function, with at least so many axes."""
+    items = [lifted(x, name) for x in tup]
+    return items if least is None else [least(x) for x in items]
+
+
+@answers(np.vstack)
+def vstack(tup):
+    """Rows below each other."""
+    return np.concatenate(lifted_all(tup, "numpy.vstack", np.atleast_2d), 0)
+
+
+@answers(np.hstack)
+def hstack(tup):
+    """Columns beside each other."""
+    items = lifted_all(tup, "numpy.hstack", np.atleast_1d)
+    return np.concatenate(items, 0 if items and items[0].ndim == 1 else 1)
+
+
+@answers(np.dstack)
+def dstack(tup):
+    """Layers behind each other."""
+    return np.concatenate(lifted_all(tup, "numpy.dstack", np.atleast_3d), 2)
+
+
+@answers(np.column_stack)
+def column_stack(tup):
+    """Vectors as columns."""
+    items = lifted_all(tup, "numpy.column_stack")
+    return np.concatenate([np.reshape(x, (-1, 1)) if x.ndim < 2 else x for x in items], 1)
+
+
+@answers(np.append)
+def append(arr, values, axis=None):
+    """`values` behind `arr`."""
+    items = lifted_all((arr, values), "numpy.append")
+    return np.concatenate([np.ravel(x) for x in items] if axis is None else items, axis or 0)
+
+
+def depth_of(arrays):
+    """How deep the lists of np.block are nested."""
+    return 1 + max([depth_of(item) for item in arrays], default=0) if isinstance(arrays, list) else 0
+
+
+@answers(np.block)
+def block(arrays):
+    """Blocks joined as nested lists show them."""
+    depth = depth_of(arrays)
+
+    def leaves(item):
+        return [leaf for part in item for leaf in leaves(part)] if isinstance(item, list) else [np.ndim(item)]
+
+    ndim = max([depth, *leaves(arrays)])
+
+    def joined(item, level):
+        if isinstance(item, list):
+            return np.concatenate([joined(part, level + 1) for part in item], axis=level - depth)
+        x = lifted(item, "numpy.block")
+        return np.reshape(x, (1,) * (ndim - x.ndim) + tuple(x.shape))
+
+    out = joined(arrays, 0)
+    return out.copy() if isinstance(out, Variable) and depth == 0 else out
+
+
+# ---- copies of elements ---------------------------------------------------------------------------------------------
+@answers(np.repeat, method="repeat")
+def repeat(a, repeats, axis=None):
+    """Each element several times."""
+    return moved(a, np.repeat, repeats, axis)
+
+
+def moving_answer(function):
+    """Declare a function that copies elements to other places."""
+    @answers(function)
+    def moved_by(a, *args, **kwargs):
+        return moved(a, function, *args, **kwargs)
+
+
+for _function in (np.tile, np.roll, np.resize, np.delete):
+    moving_answer(_function)
+
+
+def zeros_outside(function):
+    """Declare a function that puts zeros beside elements; the zeros carry no gradient."""
+    @answers(function)
+    def with_zeros(a, k=0):
+        return variable.gather(a, function(positions_of(a) + 1, k) - 1)
+
+
+for _function in (np.tril, np.triu, np.diagflat):
+    zeros_outside(_function)
+
+
+@answers(np.diag)
+def diag(v, k=0):
+    """A diagonal matrix from a vector, or the diagonal (a view) of a matrix."""
+    if v.ndim == 2:
+        return viewed(v, np.diagonal, k)
+    return variable.gather(v, np.diag(positions_of(v) + 1, k) - 1)
+
+
+#: Modes of np.pad that repeat elements of the array.
+PAD_BY_POSITION = ("edge", "reflect", "symmetric", "wrap")
+
+
+@answers(np.pad)
+def pad(array, pad_width, mode="constant", *, constant_values=0, reflect_type="even"):
+    """Edges added around an array: constant ones, or elements of the array."""
+    name = "numpy.pad"
+    if mode in PAD_BY_POSITION:
+        if reflect_type != "even":
+            raise TypeError(f"{name}: reflect_type={reflect_type!r} is not supported with Variables; subtract the reflected "
+                            "array from twice its edge")
+        return moved(array, np.pad, pad_width, mode)
+    if mode != "constant":
+        raise TypeError(f"{name}: mode={mode!r} is not supported with Variables; 'constant' and {PAD_BY_POSITION} are")
+    if any(isinstance(c, Variable) for c in np.ravel(np.asarray(constant_values, object))):
+        raise TypeError(f"{name}: constant_values must be plain numbers; np.concatenate or np.block place Variables at the edge")
+    frame = np.pad(np.zeros(array.shape), pad_width, constant_values=constant_values)
+    inside = np.pad(np.ones(array.shape, bool), pad_width)
+    strides = c_strides(frame.shape)
+    return variable.new_block(frame.shape, [(int(np.argmax(inside)), strides, array)], frame)
+
+
+# ---- new arrays like an old one -----------------------------------------------------------------------------------------
+def like_answer(function, fill):
+    """Declare np.zeros_like or one of its kin: a block that recorded values can be written into."""
+    @answers(function)
+    def like(a, dtype=None, *, shape=None):
+        if dtype is not None and np.dtype(dtype) != np.float64:
+            return function(np.empty(a.shape if shape is None else shape, np.int8), dtype=dtype)
+        shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        return variable.new_block(shape, [], fill)
+
+
+like_answer(np.zeros_like, 0.0)
+like_answer(np.ones_like, 1.0)
+like_answer(np.empty_like, 0.0)
+
+
+@answers(np.full_like)
+def full_like(a, fill_value, dtype=None, *, shape=None):
+    """A block full of a number or a Variable."""
+    if dtype is not None and np.dtype(dtype) != np.float64:
+        return np.full(a.shape if shape is None else shape, fill_value, dtype)
+    shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    value = lifted(fill_value, "numpy.full_like")
+    return variable.new_block(shape, [(0, c_strides(shape), np.broadcast_to(value, shape))])
+
+
+@answers(np.copy)
+def copy(a, order="K", *, subok=False):
+    """A recorded copy."""
+    return a.copy()
+
+
+# ---- methods that differ from the function -----------------------------------------------------------------------------
+def method(name):
+    """Decorator: an ndarray method that takes other arguments than the function."""
+    def install(function):
+        METHODS[name] = function
+        return function
+    return install
+
+
+@method("reshape")
+def reshape_method(self, *shape, order="C"):
+    """``x.reshape(2, 3)`` and ``x.reshape((2, 3))``."""
+    return np.reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
+
+
+@method("transpose")
+def transpose_method(self, *axes):
+    """``x.transpose()``, ``x.transpose(1, 0)`` and ``x.transpose((1, 0))``."""
+    return np.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+
+
+@method("flatten")
+def flatten_method(self, order="C"):
+    """One axis, always a copy."""
+    return np.ravel(self, order="F" if order == "F" else "C").copy()
+
+
+@method("astype")
+def astype_method(self, dtype, *, copy=True):
+    """A copy in float64; whole numbers and truth values are plain arrays, for they carry no gradient."""
+    kind = np.dtype(dtype)
+    if kind == np.float64:
+        return self.copy() if copy else self
+    if kind.kind in "iub":
+        return np.asarray(variable.value_of(self)).astype(kind)
+    if kind.kind == "O":
+        out = np.empty(self.shape, object)
+        for index in np.ndindex(self.shape):
+            out[index] = self[index]
+        return out
+    raise TypeError(f"astype: Variables are float64; {kind} would lose digits or the gradient (.value.astype gives numbers)")
+
+
+@method("fill")
+def fill_method(self, value):
+    """Every element set in place."""
+    self[...] = value

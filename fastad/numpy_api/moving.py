@@ -1,0 +1,83 @@
+"""Elements on the move: how functions that only rearrange are answered, with NumPy itself as the map.
+
+A function that gives a view in NumPy gives one here: it is applied to a dummy array with the Variable's shape and strides,
+and the view it returns tells offset, shape and strides. A function that copies elements is applied to the
+positions of the elements; the result says which element goes where.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from .. import variable
+
+__all__ = ["c_strides", "dense", "moved", "positions_of", "reshaped", "viewed"]
+
+_BYTE = np.empty(1, np.int8)
+
+
+def c_strides(shape):
+    """Strides in elements of a C-ordered array."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= max(n, 1)
+    return tuple(reversed(strides))
+
+
+def viewed(x, function, *args, **kwargs):
+    """The view(s) of x that a NumPy function makes; it must neither read nor copy elements."""
+    # One byte per element, so that strides in bytes are strides in elements. Nothing behind the first byte is touched.
+    dummy = np.lib.stride_tricks.as_strided(_BYTE, x.shape, x.strides_in_elements)
+    start = dummy.__array_interface__["data"][0]
+
+    def same_view(made):
+        if isinstance(made, (list, tuple)):
+            return type(made)([same_view(item) for item in made])
+        offset = made.__array_interface__["data"][0] - start if made.size else 0
+        return variable.view(x, offset, made.shape, made.strides)
+
+    return same_view(function(dummy, *args, **kwargs))
+
+
+def positions_of(x):
+    """The position of each element of x in C order."""
+    return np.arange(x.size, dtype=np.int64).reshape(x.shape)
+
+
+def moved(x, function, *args, **kwargs):
+    """What a NumPy function that copies elements makes of x."""
+    return variable.gather(x, function(positions_of(x), *args, **kwargs))
+
+
+def dense(x, shape):
+    """x, which lies in C order without gaps, in another shape of the same size."""
+    return variable.view(x, 0, shape, c_strides(shape))
+
+
+def reshaped(x, shape, order="C"):
+    """np.reshape: a view where x lies in C order, else a view of a copy.
+
+    Raises
+    ------
+    ValueError
+        When the sizes differ, as NumPy's.
+    """
+    if order == "F":
+        return reshaped(x.T, full_shape(x, shape)[::-1]).T
+    if order not in ("C", "A", None):
+        raise ValueError(f"numpy.reshape: order={order!r} is neither 'C' nor 'F'")
+    return dense(variable.dense_view(x), full_shape(x, shape))
+
+
+def full_shape(x, shape):
+    """A new shape for x, with -1 filled in."""
+    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
+    known = 1
+    for n in shape:
+        if n != -1:
+            known *= n
+    if shape.count(-1) == 1 and known > 0 and x.size % known == 0:
+        return tuple([x.size // known if n == -1 else int(n) for n in shape])
+    if shape.count(-1) or known != x.size or min(shape, default=0) < 0:
+        raise ValueError(f"numpy.reshape: an array of shape {x.shape} ({x.size} elements) does not fit shape {shape}")
+    return tuple([int(n) for n in shape])

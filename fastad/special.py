@@ -1,0 +1,163 @@
+"""Functions of scipy.special: the table's rows under SciPy's names, and composites that SciPy has as Python functions.
+
+On plain numbers and arrays each gives SciPy's result.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from . import math as rows
+from . import ops
+from .numpy_api.registry import any_recorded, lifted, plain
+
+__all__ = ["log_softmax", "logsumexp", "psi", "softmax"]
+
+_NAMED = {row.numpy.rpartition(".")[2].removeprefix("_"): row.name for row in ops.OPS
+          if row.numpy and row.numpy.startswith("special.")} | {"polygamma": "polygamma", "psi": "digamma"}
+globals().update({name: getattr(rows, row) for name, row in _NAMED.items()})
+__all__ += [name for name in _NAMED if name not in __all__]
+
+
+def scipys(name, *args, **kwargs):
+    """SciPy's own function on plain values."""
+    import scipy.special
+
+    return plain(getattr(scipy.special, name), args, kwargs)
+
+
+def largest(values, axis):
+    """The largest element over axes, kept as axes of length 1; 0 where it is not finite."""
+    m = np.max(values, axis=axis, keepdims=True, initial=-np.inf)
+    return np.where(np.isfinite(m), m, 0.0)
+
+
+def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
+    """log(sum(exp(a))) without overflow.
+
+    Parameters
+    ----------
+    a : array_like or Variable
+    axis : None, int or tuple of int
+        Axes of the sum, all by default.
+    b : array_like or Variable, optional
+        Factors of exp(a).
+    keepdims : bool
+        Whether the axes stay with length 1.
+    return_sign : bool
+        For plain arrays only.
+
+    Returns
+    -------
+    Variable, or what ``scipy.special.logsumexp`` gives where no Variable is involved
+
+    Notes
+    -----
+    The gradient is the softmax. Where the largest element is infinite, the elements equal to it share it equally.
+
+    Raises
+    ------
+    TypeError
+        For `return_sign` with Variables.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> fa.grad(fa.logsumexp)(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    if not any_recorded((a, b)):
+        return scipys("logsumexp", a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
+    if return_sign:
+        raise TypeError("logsumexp: return_sign= is not supported with Variables; use np.log(np.abs(np.sum(b * np.exp(a))))")
+    x = lifted(a, "logsumexp")
+    if b is not None:
+        return weighted_logsumexp(x, lifted(b, "logsumexp"), axis, keepdims)
+    values = np.asarray(x.value)
+    m = np.max(values, axis=axis, keepdims=True, initial=-np.inf)
+    infinite = np.isinf(m)
+    shift = np.where(infinite, 0.0, m)
+    # The largest element, exp(0) = 1, is taken out of the sum: log1p keeps the digits of what the others add.
+    others = np.exp(x - shift) - one_of_the_largest(values, m, axis)
+    out = np.log1p(np.sum(others, axis=axis, keepdims=keepdims)) + fitted(shift, axis, keepdims)
+    if not np.any(infinite):
+        return out
+    return np.where(fitted(infinite, axis, keepdims), np.max(x, axis=axis, keepdims=keepdims), out)
+
+
+def one_of_the_largest(values, m, axis):
+    """1 at the first of the largest elements over the axes, 0 elsewhere."""
+    axes = tuple(range(values.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, values.ndim)
+    last = tuple(range(-len(axes), 0))
+    equal = np.moveaxis(values == m, axes, last)
+    rows_ = equal.reshape(*equal.shape[:equal.ndim - len(axes)], -1)
+    first = rows_ & (np.cumsum(rows_, axis=-1) == 1)
+    return np.moveaxis(first.reshape(equal.shape), last, axes).astype(np.float64)
+
+
+def fitted(kept, axis, keepdims):
+    """A reduction with axes of length 1 as `keepdims` wants it."""
+    return kept if keepdims else np.squeeze(kept, axis=axis if axis is not None else tuple(range(kept.ndim)))
+
+
+def weighted_logsumexp(x, b, axis, keepdims):
+    """log(sum(b exp(x))); what has the factor 0 takes no part, even where x is infinite."""
+    x, b = np.broadcast_arrays(x, b)
+    values = np.where(np.asarray(getattr(b, "value", b)) == 0.0, -np.inf, np.asarray(getattr(x, "value", x)))
+    m = largest(values, axis)
+    terms = np.where(values == -np.inf, 0.0, b * np.exp(x - m))
+    return np.log(np.sum(terms, axis=axis, keepdims=keepdims)) + fitted(m, axis, keepdims)
+
+
+def softmax(x, axis=None):
+    """exp(x) / sum(exp(x)) without overflow.
+
+    Parameters
+    ----------
+    x : array_like or Variable
+    axis : None, int or tuple of int
+        Axes of the sum, all by default.
+
+    Returns
+    -------
+    Variable, or what ``scipy.special.softmax`` gives where no Variable is involved
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> fa.softmax([0.0, 0.0])
+    array([0.5, 0.5])
+    """
+    if not any_recorded((x,)):
+        return scipys("softmax", x, axis=axis)
+    a = lifted(x, "softmax")
+    e = np.exp(a - np.max(np.asarray(a.value), axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+def log_softmax(x, axis=None):
+    """log(softmax(x)) with all its digits.
+
+    Parameters
+    ----------
+    x : array_like or Variable
+    axis : None, int or tuple of int
+        Axes of the sum, all by default.
+
+    Returns
+    -------
+    Variable, or what ``scipy.special.log_softmax`` gives where no Variable is involved
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> fa.log_softmax([0.0, 800.0])
+    array([-800.,    0.])
+    """
+    if not any_recorded((x,)):
+        return scipys("log_softmax", x, axis=axis)
+    a = lifted(x, "log_softmax")
+    values = np.asarray(a.value)
+    m = largest(values, axis)
+    d = a - m
+    return d - np.log1p(np.sum(np.exp(d) - one_of_the_largest(values, m, axis), axis=axis, keepdims=True))
