@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 
 #: Operations in one turn of :func:`scalar_chain`.
 CHAIN_TURN = 8
@@ -31,6 +33,9 @@ def scalar_chain(x, y, n, sin):
 
 def peak_bytes():
     """The largest memory this process has had in RAM so far."""
+    status = Path("/proc/self/status")
+    if status.exists():     # what getrusage says on Linux includes the parent before it started this program
+        return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB", status.read_text(), re.M)[1])
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

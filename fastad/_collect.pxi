@@ -184,6 +184,20 @@ cdef void mark_operands(Tape t, const Wide *w, Bits *slots) noexcept nogil:
             bits_set(slots, w.a + low, w.a + high)
 
 
+cdef inline Py_ssize_t distance_x(Tape t, Py_ssize_t rec) noexcept nogil:
+    """Distance of a scalar record to its first operand, also to one that was not selected; 0: none."""
+    cdef uint64_t k = t.link[rec]
+    cdef Py_ssize_t x = <Py_ssize_t>(k >> 8) & (FAR - 1)
+    return boxed_distance(t.dx[rec]) if x == 0 and fa_rows[k & 255].selective else x
+
+
+cdef inline Py_ssize_t distance_y(Tape t, Py_ssize_t rec) noexcept nogil:
+    """The same for the second operand."""
+    cdef uint64_t k = t.link[rec]
+    cdef Py_ssize_t y = <Py_ssize_t>(k >> 36)
+    return boxed_distance(t.dy[rec]) if y == 0 and fa_rows[k & 255].selective else y
+
+
 cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
     """From the marked slots, mark all records and slots they depend on; returns how many slots there are in all."""
     cdef Py_ssize_t rec = t.n_records, slot = t.n_slots, x, y
@@ -195,10 +209,10 @@ cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
         if is_wide(k):
             w = &t.wide[k >> 8]
             slot -= w.size
-            if w.kind == SPAN and w.op:
+            if w.kind == SPAN and w.op and records is not NULL:
                 bits_set(slots, slot, slot + w.size - 1)      # a living leaf
             elif not written(t, w, slots):
-                if w.kind == ASSIGN:                          # dropped: what it had overwritten comes back
+                if w.kind == ASSIGN and records is not NULL:  # dropped: what it had overwritten comes back
                     exchange(t, w, False)
                 continue
             bits_set(slots, slot, slot + w.size - 1)
@@ -214,12 +228,27 @@ cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
                 bits_set(records, rec, rec)
             if k == FREED_SCALAR:
                 continue
-            x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
+            x, y = distance_x(t, rec), distance_y(t, rec)
             if x:
                 bits_set(slots, slot - x, slot - x)
             if y:
                 bits_set(slots, slot - y, slot - y)
     return slot
+
+
+cdef set reached_leaves(Tape t, Handle root):
+    """Ids of the bindings that `root` depends on, also where no adjoint arrives because nothing selected them."""
+    cdef Bits slots
+    cdef Binding b
+    slots.before = NULL
+    bits_new(&slots, t.n_slots)
+    bits_set(&slots, root.offset + root.layout.low, root.offset + root.layout.high)
+    with nogil:
+        mark(t, &slots, NULL)
+    found = {id(b) for b in t.leaves if b.leaf is not NULL
+             and bits_any(&slots, b.offset, b.offset + (<Handle>b.leaf).layout.size - 1)}
+    bits_free(&slots)
+    return found
 
 
 cdef int evacuate(Tape t, Handle h) except -1:
@@ -303,6 +332,7 @@ cdef int collect(Tape t) except -1:
     cdef void *p
     cdef Py_ssize_t rec, slot, size, new_slot, new_rec, new_wide, new_pool, x, y
     cdef uint64_t k
+    cdef double dx, dy
     cdef Wide *w
     slots.word = records.word = NULL
     slots.before = records.before = NULL
@@ -333,14 +363,18 @@ cdef int collect(Tape t) except -1:
             if not is_wide(k):
                 if bit(&records, rec):
                     x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
+                    dx, dy = t.dx[rec], t.dy[rec]
                     if k != FREED_SCALAR:
                         k &= 255
                         if x:
                             k |= <uint64_t>(new_slot - bits_rank(&slots, slot - x)) << 8
+                        elif distance_x(t, rec):
+                            dx = box_distance(new_slot - bits_rank(&slots, slot - distance_x(t, rec)))
                         if y:
                             k |= <uint64_t>(new_slot - bits_rank(&slots, slot - y)) << 36
-                    t.link[new_rec] = k
-                    t.dx[new_rec], t.dy[new_rec] = t.dx[rec], t.dy[rec]
+                        elif distance_y(t, rec):
+                            dy = box_distance(new_slot - bits_rank(&slots, slot - distance_y(t, rec)))
+                    t.link[new_rec], t.dx[new_rec], t.dy[new_rec] = k, dx, dy
                     t.value[new_slot] = t.value[slot]
                     if slot < t.swept:
                         t.adjoint[new_slot] = t.adjoint[slot]

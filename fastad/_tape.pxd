@@ -8,6 +8,8 @@ cdef extern from "_scalar.h":
         unsigned char arity, differentiable, selective, external
     const fa_row fa_rows[]
     bint is_nothing(double g) noexcept nogil
+    double box_distance(int64_t distance) noexcept nogil
+    int64_t boxed_distance(double d) noexcept nogil
     bint FA_LIKELY(bint c) noexcept nogil
     bint FA_UNLIKELY(bint c) noexcept nogil
     cdef enum:
@@ -128,6 +130,7 @@ cdef class Tape:
     cdef int paused                   # depth of no_grad()
     cdef bint busy                    # a sweep runs
     cdef bint open                    # a record was pushed that has no handle yet: nothing may be cut off
+    cdef Tape aside                   # where hooks and rules record while this tape is swept
     cdef list leaves                  # Bindings
     cdef Py_ssize_t living_slots, living_leaves  # of bindings whose leaf is alive
     cdef dict hooks                   # record -> list of hooks of intermediates
@@ -142,7 +145,7 @@ cdef class Tape:
     cdef void run_forward(self, Wide *w) noexcept nogil
     cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1
-    cdef int deposit(self) except -1
+    cdef int deposit(self, Handle root) except -1
     cdef int release(self) except -1
     cdef int collect(self) except -1
     cdef void cut(self) noexcept

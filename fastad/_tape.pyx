@@ -478,7 +478,7 @@ cdef class Tape:
     cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1:
         """Add to `slots` what `bind` is going to need for this leaf; sees whether its data were changed."""
         cdef Storage s = leaf.extra
-        cdef Binding b = s.current
+        cdef Binding b = binding_on(self, s)
         if s.exposed and b is not None and b.tape is self and b.offset >= 0 and b.version == s.version:
             if memcmp(data_of(s), &self.value[b.offset], leaf.layout.size * sizeof(double)):
                 s.version += 1
@@ -516,18 +516,24 @@ cdef class Tape:
             memcpy(&self.value[b.offset], data_of(s), leaf.layout.size * sizeof(double))
         return b
 
-    cdef int deposit(self) except -1:
-        """Add the adjoints of all leaves that the sweep has reached to their gradients; all or none."""
+    cdef int deposit(self, Handle root) except -1:
+        """Add the adjoints of all leaves that `root` depends on to their gradients; all or none."""
         cdef Binding b
         cdef Handle leaf
         cdef list found = []
+        cdef set reached = None
         for b in self.leaves:
             if b.leaf is NULL or b.offset >= self.swept:
                 continue
             leaf = <Handle>b.leaf
-            if all_nothing(&self.adjoint[b.offset], leaf.layout.size) and leaf.layout.size:
-                continue
-            found.append((leaf, read_view(&self.adjoint[b.offset], leaf.layout)))
+            if all_nothing(&self.adjoint[b.offset], leaf.layout.size):
+                if leaf.extra.grad is not None:
+                    continue
+                if reached is None:                   # no gradient, or none because nothing was selected?
+                    reached = reached_leaves(self, root)
+                if id(b) not in reached and leaf.layout.size:
+                    continue
+            found.append((leaf, read_view(&self.adjoint[b.offset], leaf.layout) + 0.0))
         gathered = {}
         for leaf, g in found:
             gathered[id(leaf)] = (leaf, gathered[id(leaf)][1] + g if id(leaf) in gathered else g)
@@ -719,7 +725,7 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
         return REACHED
     if w.flags & FREED:
         return AT_FREED
-    if gx is NULL and gy is NULL:
+    if gx is NULL and gy is NULL and not w.flags & ANYWHERE:
         return REACHED
     if w.kind == MAP:
         map_adjoint(w.op, axes(t, w, one), values + w.a, y, values + w.dst, adj + w.dst, gx, gy)
@@ -791,6 +797,17 @@ cdef void exchange(Tape t, Wide *w, bint forward) noexcept nogil:
             values[w.dst + p[k]], values[w.out + k] = values[w.out + k], values[w.dst + p[k]]
     else:
         swap_view(axes(t, w, one), values + w.dst, values + w.out)
+
+
+cdef Binding binding_on(Tape t, Storage s):
+    """Make the newest binding of a leaf on this tape its current one; None when there is none."""
+    cdef Binding b = s.current
+    if b is not None and b.tape is not t:
+        for b in reversed(s.bindings):
+            if b.tape is t and b.offset >= 0:
+                s.current = b
+                return b
+    return b
 
 
 # ---- where the sweep meets Python ------------------------------------------------------------------------------
@@ -976,12 +993,18 @@ _thread = threading.local()
 
 
 cdef Tape current_tape():
-    """The calling thread's tape."""
+    """The calling thread's tape; while it is swept, and a hook or rule computes, a tape set aside for that."""
+    cdef Tape tape
     if fa_thread_tape is NULL:
         tape = Tape()
         _thread.tape = tape           # keeps it alive as long as the thread lives
         (&fa_thread_tape)[0] = <void *>tape
-    return <Tape>fa_thread_tape
+    tape = <Tape>fa_thread_tape
+    while tape.busy:
+        if tape.aside is None:
+            tape.aside = Tape()
+        tape = tape.aside
+    return tape
 
 
 cdef int find_loop(ufunc u, fa_ufunc *loop) except -1:

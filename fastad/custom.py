@@ -55,16 +55,16 @@ class Rule:
     def output(self, value: Any) -> NDArray[np.float64]:
         a = np.asarray(without_variable(value, f"{self.name}: an output"))
         if a.dtype.kind not in "fiub":
-            raise TypeError(f"{self.name}: an output is {type(value).__name__} of dtype {a.dtype}, a real number or array "
-                            "is needed")
+            raise TypeError(f"{self.name}: an output is {type(value).__name__} of dtype {a.dtype}, a real number or "
+                            "array is needed")
         return a.astype(np.float64)
 
 
 def without_variable(value: Any, what: str) -> Any:
     """A plain value; a recorded Variable would lose its gradient here."""
     if variable.is_recorded(value):
-        raise GradientLostError(f"{what} is a recorded Variable: the rule's functions work on plain values, and what they "
-                                "depend on has to be an argument, not a Variable from outside")
+        raise GradientLostError(f"{what} is a recorded Variable: the rule's functions work on plain values, and what "
+                                "they depend on has to be an argument, not a Variable from outside")
     return variable.value_of(value)
 
 
@@ -90,16 +90,16 @@ class Gate:
     """An operation with a forward and a backward of its own.
 
     A subclass defines ``forward(self, x, y, ...)`` on plain numbers and arrays and ``backward(self, upstream)``, which
-    gives the gradient for each argument of ``forward``. What ``backward`` needs, ``forward`` keeps as attributes. Calling
-    an instance with Variables records the operation; each call works on a shallow copy of the instance, so that one
-    instance can be used any number of times.
+    gives the gradient for each argument of ``forward``. What ``backward`` needs, ``forward`` keeps as attributes.
+    Calling an instance with Variables records the operation; each call works on a shallow copy of the instance, so that
+    one instance can be used any number of times.
 
     Notes
     -----
-    ``forward`` returns a number or an array, or a tuple of them for several outputs; then ``backward`` gets one upstream
-    gradient per output. ``backward`` returns a sequence with one gradient per positional argument, each of the argument's
-    shape, or None where there is none; for a single argument the gradient alone will do. Keyword arguments are passed on
-    to ``forward`` and are not differentiated.
+    ``forward`` returns a number or an array, or a tuple of them for several outputs; then ``backward`` gets one
+    upstream gradient per output. ``backward`` returns a sequence with one gradient per positional argument, each of the
+    argument's shape, or None where there is none; for a single argument the gradient alone will do. Keyword arguments
+    are passed on to ``forward`` and are not differentiated.
 
     Raises
     ------
@@ -137,7 +137,8 @@ class Gate:
         operands = [joined(x) for x in inputs]
         for k, x in enumerate(operands):
             if not isinstance(x, variable.Variable):
-                refuse_recorded(x, f"{name}: argument {k}", "pass Variables as arguments of their own, or use fa.custom_vjp")
+                refuse_recorded(x, f"{name}: argument {k}",
+                                "pass Variables as arguments of their own, or use fa.custom_vjp")
         refuse_recorded(options, f"{name}: a keyword argument", "pass it by position")
         out = call.forward(*[plain(x) for x in operands], **options)
         where = [k for k, x in enumerate(operands) if variable.is_recorded(x)]
@@ -159,7 +160,8 @@ def gradients(name: str, found: Any, count: int) -> Sequence[Any]:
         if count == 1:
             return [found]
         shape = f"an array of shape {np.shape(found)}" if found is not None else "None"
-        raise ValueError(f"{name}.backward: returned {shape}; the gate has {count} inputs, return a list of {count} gradients")
+        raise ValueError(f"{name}.backward: returned {shape}; the gate has {count} inputs, return a list of {count} "
+                         "gradients")
     if len(found) != count:
         shapes = ", ".join("None" if g is None else str(np.shape(g)) for g in found)
         raise ValueError(f"{name}.backward: returned {len(found)} gradients (shapes {shapes}) for {count} "
@@ -180,10 +182,10 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
     Notes
     -----
     ``f.defvjp(fwd, bwd)`` sets the rule. ``fwd`` takes the arguments of `fun`, with plain values instead of Variables,
-    and returns ``(output, residuals)``. ``bwd(*nondiff_args, residuals, g)`` gets the upstream gradient `g` in the form of
-    the output and returns a tuple with the gradient for each differentiated argument, in the form of the argument; None
-    stands for no gradient. Arguments and output may be nested containers. Keyword arguments are put in their places by
-    the signature of `fun`; keyword-only ones are passed on and not differentiated.
+    and returns ``(output, residuals)``. ``bwd(*nondiff_args, residuals, g)`` gets the upstream gradient `g` in the form
+    of the output and returns a tuple with the gradient for each differentiated argument, in the form of the argument;
+    None stands for no gradient. Arguments and output may be nested containers. Keyword arguments are put in their
+    places by the signature of `fun`; keyword-only ones are passed on and not differentiated.
 
     Raises
     ------
@@ -240,14 +242,13 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
             bound.apply_defaults()
             args, kwargs = bound.args, bound.kwargs
         refuse_recorded(kwargs, f"{self.name}: a keyword argument", "pass it by position")
-        nondiff = {k % len(args) if -len(args) <= k < len(args) else self.no_such_argument(k, len(args))
-                   for k in self.nondiff_argnums}
+        for k in self.nondiff_argnums:
+            if not -len(args) <= k < len(args):
+                raise ValueError(f"{self.name}: nondiff_argnums has {k}, but {len(args)} arguments were given")
+        nondiff = {k % len(args) for k in self.nondiff_argnums}
         for k in sorted(nondiff):
             refuse_recorded(args[k], f"{self.name}: argument {k}", "take it out of nondiff_argnums")
         return self.record(args, kwargs, nondiff)
-
-    def no_such_argument(self, k: int, count: int) -> int:
-        raise ValueError(f"{self.name}: nondiff_argnums has {k}, but {count} arguments were given")
 
     def record(self, args: Sequence[Any], kwargs: dict[str, Any], nondiff: set[int]) -> Any:
         """Run ``fwd`` on plain values and record its output with the rule."""

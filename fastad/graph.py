@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Graph", "Node"]
 
 
-class Node(NDArrayOperatorsMixin):  # type: ignore[misc]  # NumPy's stubs do not type it in all versions
+class Node(NDArrayOperatorsMixin):
     """A value of a `Graph` that is computed when the graph is evaluated.
 
     Operators, NumPy functions, methods of arrays (``node.sum(axis=0)``, ``node.T``) and fastad functions on nodes make
@@ -41,9 +41,11 @@ class Node(NDArrayOperatorsMixin):  # type: ignore[misc]  # NumPy's stubs do not
     """
 
     __hash__ = object.__hash__        # `==` makes a node, as it makes an array in NumPy
+    graph: Graph
 
-    def __init__(self, graph: Graph, operation: str, name: str | None = None, function: Callable[..., Any] | None = None,
-                 args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> None:
+    def __init__(self, graph: Graph, operation: str, name: str | None = None,
+                 function: Callable[..., Any] | None = None, args: tuple[Any, ...] = (),
+                 kwargs: dict[str, Any] | None = None) -> None:
         leaves, self._rebuild = flatten((args, kwargs or {}))
         self._leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
         self.inputs = tuple(leaf for leaf in leaves if isinstance(leaf, Node))
@@ -71,7 +73,7 @@ class Node(NDArrayOperatorsMixin):  # type: ignore[misc]  # NumPy's stubs do not
         return self.graph.grad(self)
 
     @property
-    def T(self) -> Node:
+    def T(self) -> Node:  # noqa: N802  NumPy's name
         """The transpose."""
         return record(self.graph, "transpose", np.transpose, (self,), {})
 
@@ -96,10 +98,10 @@ class Node(NDArrayOperatorsMixin):  # type: ignore[misc]  # NumPy's stubs do not
         raise TypeError("a node has no truth value before it is evaluated: use np.where(condition, x, y) in a graph")
 
     def __float__(self) -> float:
-        raise TypeError("a node is no number before it is evaluated: use functions of NumPy or fastad, and graph.value(node)")
+        raise TypeError("a node is no number before it is evaluated: use NumPy and fastad functions; node.value")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        raise TypeError("a node is no array before it is evaluated: use functions of NumPy or fastad, and graph.value(node)")
+        raise TypeError("a node is no array before it is evaluated: use NumPy and fastad functions; node.value")
 
     def __getattr__(self, name: str) -> Callable[..., Node]:
         if name.startswith("_") or not callable(getattr(np.ndarray, name, None)):
@@ -128,7 +130,8 @@ def take_item(x: Any, index: Index) -> Any:
     return x[index.key]
 
 
-def record(graph: Graph, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Node:
+def record(graph: Graph, name: str, function: Callable[..., Any], args: tuple[Any, ...],
+           kwargs: dict[str, Any]) -> Node:
     """Add a node for a function call to its graph."""
     if kwargs.get("out") is not None:
         raise TypeError(f"{name}: out= is not supported on nodes")
@@ -272,8 +275,8 @@ class Graph:
         """
         target = self._last if node is None else self._own(node, "backward")
         if target is None or target.index not in self._values:
-            raise RuntimeError(f"backward: {'the graph' if target is None else target.name} has not been evaluated; call "
-                               "forward first")
+            raise RuntimeError(f"backward: {'the graph' if target is None else target.name} has not been evaluated; "
+                               "call forward first")
         y = self._values[target.index]
         if not variable.is_recorded(y):
             raise RuntimeError(f"backward: {target.name} does not depend on a variable or a placeholder")
@@ -326,7 +329,7 @@ class Graph:
         known = {node.index for node in ins}
         for node in needed:
             if node.operation == "placeholder" and node.index not in known:
-                raise ValueError(f"function: the outputs need the placeholder {node.name!r}, which is none of the inputs")
+                raise ValueError(f"function: the outputs need the placeholder {node.name!r}, which is no input")
 
         def evaluate(*args: Any) -> list[Any]:
             if len(args) != len(ins):
@@ -366,7 +369,7 @@ class Graph:
         given = np.shape(value)
         if shape is not None and (len(given) != len(shape)
                                   or any(n is not None and n != m for n, m in zip(shape, given, strict=True))):
-            raise ValueError(f"forward: the {node.operation} {node.name!r} has shape {shape}, it was fed with shape {given}")
+            raise ValueError(f"forward: the {node.operation} {node.name!r} has shape {shape}, fed was shape {given}")
         return value
 
     def _evaluate(self, needed: Sequence[Node], given: dict[int, Any]) -> dict[int, Any]:
@@ -376,7 +379,8 @@ class Graph:
             if node.index in given:
                 values[node.index] = given[node.index]
             elif node.operation == "placeholder":
-                raise ValueError(f"forward: the placeholder {node.name!r} is not fed; call forward(..., {node.name}=value)")
+                raise ValueError(f"forward: the placeholder {node.name!r} is not fed; "
+                                 f"call forward(..., {node.name}=value)")
             elif node.function is None:
                 values[node.index] = self._leaves[node.index]
             else:
@@ -403,8 +407,10 @@ class Graph:
 
 def detached(value: Any) -> Any:
     """A value without its Variables, as something that stays as it is."""
-    return tree_map(lambda leaf: np.array(variable.value_of(leaf))[()] if isinstance(leaf, (variable.Variable, np.ndarray))
-                    else leaf, value)
+    def own(leaf: Any) -> Any:
+        return np.array(variable.value_of(leaf))[()] if isinstance(leaf, (variable.Variable, np.ndarray)) else leaf
+
+    return tree_map(own, value)
 
 
 def short(value: Any) -> str:

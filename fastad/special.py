@@ -8,7 +8,7 @@ import numpy as np
 
 from . import math as rows
 from . import ops
-from .numpy_api.registry import any_recorded, lifted, plain
+from .numpy_api.registry import any_recorded, has_variables, lifted, plain
 
 __all__ = ["log_softmax", "logsumexp", "psi", "softmax"]
 
@@ -22,7 +22,10 @@ def scipys(name, *args, **kwargs):
     """SciPy's own function on plain values."""
     import scipy.special
 
-    return plain(getattr(scipy.special, name), args, kwargs)
+    function = getattr(scipy.special, name)
+    if not has_variables((*args, *kwargs.values())):
+        return function(*args, **kwargs)
+    return plain(function, args, kwargs)
 
 
 def largest(values, axis):
@@ -159,5 +162,7 @@ def log_softmax(x, axis=None):
     a = lifted(x, "log_softmax")
     values = np.asarray(a.value)
     m = largest(values, axis)
-    d = a - m
-    return d - np.log1p(np.sum(np.exp(d) - one_of_the_largest(values, m, axis), axis=axis, keepdims=True))
+    # As in logsumexp the largest element is taken out of the sum, where it is finite.
+    one = one_of_the_largest(values, m, axis)
+    rest = np.sum(np.exp(a - m) - one, axis=axis, keepdims=True) + (np.sum(one, axis=axis, keepdims=True) - 1.0)
+    return a - m - np.log1p(rest)

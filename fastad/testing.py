@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,8 @@ EPS = float(np.finfo(np.float64).eps)
 FACTORS = (64.0, 8.0, 1.0, 1 / 8, 1 / 64, 1 / 512)
 
 
-class GradientEntry(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class GradientEntry:
     """One partial derivative: where it stands, what reverse mode gives and what differences give."""
 
     argument: str
@@ -55,7 +56,8 @@ class GradientReport:
     def __str__(self) -> str:
         wrong = [entry for entry in self.entries if not entry.ok]
         shown = sorted(wrong or self.entries, key=lambda e: -np.nan_to_num(e.error, nan=np.inf))[:20]
-        verdict = f"{len(wrong)} of {len(self.entries)} entries differ" if wrong else f"{len(self.entries)} entries agree"
+        count = len(self.entries)
+        verdict = f"{len(wrong)} of {count} entries differ" if wrong else f"{count} entries agree"
         lines = [f"gradcheck of {self.name}: {verdict}, largest relative error {self.worst:.1e}"]
         where = [(f"{e.argument}{list(e.index) if e.index else ''}", e.output) for e in shown]
         wide, out = max([len(w) for w, _ in where] + [8]), max([len(o) for _, o in where] + [6])
@@ -169,10 +171,10 @@ def gradcheck(f: Callable[..., Any], *args: Any, order: int = 1, eps: float | No
               atol: float = 1e-10, raise_exception: bool = True, argnums: int | Sequence[int] | None = None) -> bool:
     """Check the derivatives of a function against central differences.
 
-    Every partial derivative of every output element is compared: reverse mode on one side, on the other differences with
-    a step chosen for each entry of the arguments. Where the first step does not confirm an entry, larger and smaller
-    steps are tried, so that a kink, a border of the domain or rounding nearby does not decide; at a kink itself any slope
-    between those on both sides is right.
+    Every partial derivative of every output element is compared: reverse mode on one side, on the other differences
+    with a step chosen for each entry of the arguments. Where the first step does not confirm an entry, larger and
+    smaller steps are tried, so that a kink, a border of the domain or rounding nearby does not decide; at a kink itself
+    any slope between those on both sides is right.
 
     Parameters
     ----------
@@ -305,7 +307,8 @@ class Line:
             error = np.where(alone, np.abs(one - half[side]) + 8 * EPS * np.abs(self.base) / step, error)
         return best, np.where(np.isfinite(best), error, np.inf)
 
-    def judge(self, analytic: Array, step: float, rtol: float, atol: float, scale: Array) -> tuple[Array, Array]:
+    def judge(self, analytic: Array, step: float, rtol: float, atol: float,
+              scale: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Numeric derivatives, and whether they confirm the analytic ones.
 
         The uncertainty of the numeric derivative counts in favour of the analytic one, as long as it is below 1e-4 of
@@ -331,7 +334,7 @@ class Line:
         return best, ok
 
     def kinks(self, analytic: Array, best: Array, ok: NDArray[np.bool_], step: float, rtol: float, atol: float) -> None:
-        """Confirm, in place, what lies between the slopes of both sides of a jump, and an infinite slope at a border."""
+        """Confirm, in place, what lies between the slopes on both sides of a jump, and infinite slopes at a border."""
         wide, near = self.slopes(step), self.slopes(step / 8)
         low, high = np.minimum(near[1], near[2]), np.maximum(near[1], near[2])
         jump = np.abs(near[1] - near[2])

@@ -11,7 +11,8 @@ __all__ = ["flatten", "tree_map"]
 def unpack(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
     """The items of a container and what makes a container of the same form from others; None for a leaf."""
     if isinstance(tree, dict):
-        keys, kind = list(tree), type(tree)
+        keys = list(tree)
+        kind: Callable[..., Any] = type(tree)
         if hasattr(tree, "default_factory"):
             return list(tree.values()), lambda values: kind(tree.default_factory, zip(keys, values, strict=True))
         return list(tree.values()), lambda values: kind(zip(keys, values, strict=True))

@@ -19,7 +19,7 @@ import numpy as np
 from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
     OP_COUNT, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
-    current_tape, dense, ensure_loops, fa_rows, is_nothing, layout_of, make_layout,
+    current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
     OP_positive, OP_keep, OP_drop, accumulate, add_hook, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
     read_view, unlink, write_in_place, write_view,
 )
@@ -133,14 +133,14 @@ cdef int refuse_freed(Handle h, str name) except -1:
 cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy):
     """Append a scalar record; x and y are slots, 0 for none. There is room and the distances fit.
 
-    An operand that was not selected is none, so that the reverse loop need not ask.
+    An operand that was not selected is boxed away, so that the reverse loop need not ask.
     """
     cdef Py_ssize_t slot = tape.n_slots, rec = tape.n_records
     if fa_rows[op].selective:
         if x and is_nothing(dx):
-            x = 0
+            dx, x = box_distance(slot - x), 0
         if y and is_nothing(dy):
-            y = 0
+            dy, y = box_distance(slot - y), 0
     tape.value[slot] = v
     tape.link[rec] = <uint64_t>op | (<uint64_t>(slot - x) << 8 if x else 0) | (<uint64_t>(slot - y) << 36 if y else 0)
     tape.dx[rec] = dx
@@ -694,7 +694,7 @@ cdef class Variable(Handle):
         tape.prepare_adjoints(1)
         write_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
         tape.sweep(self.rec + 1, 0, 1)
-        tape.deposit()
+        tape.deposit(self)
         if not retain_graph:
             tape.release()
 
@@ -845,7 +845,7 @@ cdef class Variable(Handle):
         kind, what = index_of(self, key)
         if kind == "view":
             offset, shape, strides = what
-            assign(self, offset, view(self, offset, shape, strides).layout, new)
+            assign(self, offset, (<Variable>view(self, offset, shape, strides)).layout, new)
         else:
             assign_at(self, what, new)
 

@@ -136,20 +136,12 @@ def contract(x, s, y, t, keep):
     return (product if product.shape == shape else np.reshape(product, shape)), out
 
 
-def pairs(terms, right, items):
-    """Which two operands to contract next: NumPy's path for more than two."""
+def path_of(terms, right, items):
+    """Which operands to contract in which step: NumPy's path for more than two."""
     if len(items) <= 2:
-        return [(0, 1)] if len(items) == 2 else []
+        return [tuple(range(len(items)))]
     dummies = [np.broadcast_to(0.0, x.shape) for x in items]
-    path = np.einsum_path(",".join(terms) + "->" + right, *dummies, optimize="greedy")[0][1:]
-    steps = []
-    for step in path:                                   # a step may name three operands or more
-        left = sorted(step)
-        while len(left) > 1:
-            steps.append((left[0], left[1]))
-            left = [k - 2 for k in left[2:]] + [None]   # the result stands last, whatever the count is then
-            left = left if len(left) > 1 else [None]
-    return steps
+    return np.einsum_path(",".join(terms) + "->" + right, *dummies, optimize="greedy")[0][1:]
 
 
 @answers(np.einsum)
@@ -168,11 +160,12 @@ def einsum(*operands, optimize=True):
     lengths = lengths_of(text, [term for _, term in ready], [x for x, _ in ready])
     if len(ready) > 1:
         ready = [narrowed(x, term, lengths) for x, term in ready]
-    for step in pairs([term for _, term in ready], right, [x for x, _ in ready]):
-        i, j = [len(ready) - 1 if k is None else k for k in step]
-        (x, s), (y, t) = ready[i], ready[j]
-        ready = [r for k, r in enumerate(ready) if k not in (i, j)]
-        keep = set(right).union(*[term for _, term in ready])
-        ready.append(contract(x, s, y, t, keep))
+    for step in path_of([term for _, term in ready], right, [x for x, _ in ready]):
+        taken = [ready[k] for k in step]
+        ready = [pair for k, pair in enumerate(ready) if k not in step]
+        while len(taken) > 1:
+            keep = set(right).union(*[term for _, term in ready + taken[2:]])
+            taken[:2] = [contract(*taken[0], *taken[1], keep)]
+        ready += taken
     x, term = without(*ready[0], right)
-    return arranged(x, term, right) if term != right else x + 0.0 if not isinstance(x, Variable) else x
+    return x if term == right else arranged(x, term, right)

@@ -12,8 +12,8 @@ from .. import variable
 from ..errors import FreedGraphError
 from ..variable import Variable, is_recorded, value_of
 
-__all__ = ["ANSWERS", "METHODS", "answers", "constant", "is_plain_default", "lifted", "plain", "plain_answers",
-           "refusal", "reveal"]
+__all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "has_variables", "is_plain_default",
+           "lifted", "plain", "plain_answers", "refusal", "reveal"]
 
 #: NumPy function -> what answers it on Variables.
 ANSWERS = {}
@@ -49,18 +49,28 @@ def is_plain_default(key, value):
 
 
 # ---- operands ----------------------------------------------------------------------------------------------
-def any_recorded(items):
-    """Whether a recorded Variable stands among arguments, lists of arguments or the elements of object arrays."""
+def anywhere(items, wanted):
+    """Whether a Variable with a property stands among arguments, in lists of them or in object arrays."""
     for x in items:
         if isinstance(x, Variable):
-            if is_recorded(x):
+            if wanted(x):
                 return True
         elif isinstance(x, (list, tuple)):
-            if any_recorded(x):
+            if anywhere(x, wanted):
                 return True
-        elif isinstance(x, np.ndarray) and x.dtype.kind == "O" and any_recorded(x.flat):
+        elif isinstance(x, np.ndarray) and x.dtype.kind == "O" and anywhere(x.flat, wanted):
             return True
     return False
+
+
+def any_recorded(items):
+    """Whether a gradient can flow through one of the arguments."""
+    return anywhere(items, is_recorded)
+
+
+def has_variables(items):
+    """Whether a Variable of any kind is among the arguments."""
+    return anywhere(items, lambda x: True)
 
 
 def check_alive(x):

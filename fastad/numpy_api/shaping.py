@@ -49,9 +49,10 @@ def view_answer(function):
         return viewed(a, function, *args, **kwargs)
 
 
-for _function in (np.moveaxis, np.rollaxis, np.expand_dims, np.flip, np.flipud, np.fliplr, np.rot90, np.matrix_transpose,
-                  np.split, np.array_split, np.hsplit, np.vsplit, np.dsplit, np.unstack if hasattr(np, "unstack") else np.split):
-    view_answer(_function)
+for _name in ("moveaxis", "rollaxis", "expand_dims", "flip", "flipud", "fliplr", "rot90", "matrix_transpose", "split",
+              "array_split", "hsplit", "vsplit", "dsplit", "unstack"):
+    if hasattr(np, _name):
+        view_answer(getattr(np, _name))
 
 
 @answers(np.diagonal, method="diagonal")

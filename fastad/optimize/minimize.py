@@ -10,7 +10,7 @@ from ..tree import flatten, flatten_like
 from .driver import Descent, ValueAndGrad
 from .progress import progress_display
 from .rules import RULES, Rule, SpectralDescent
-from .search import ACCEPT
+from .search import ACCEPT, Point
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Form:
         arrays = [np.asarray(leaf) for leaf in self.leaves]
         for a in arrays:
             if a.dtype.kind not in "fiu":
-                raise ValueError(f"minimize: x0 has to consist of real numbers and arrays, an entry has dtype {a.dtype}")
+                raise ValueError(f"minimize: x0 has an entry of dtype {a.dtype}; real numbers and arrays are needed")
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
         self.start = self.vector(arrays)
@@ -52,8 +52,8 @@ class Form:
 
 
 def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "gd", *, lr: float | None = None,
-             accept: str | None = None, max_iter: int = 1000, tol: float = 1e-6, maximize: bool = False, jac: bool = False,
-             callback: Callable[[OptimizeResult], Any] | None = None, progress: bool = False,
+             accept: str | None = None, max_iter: int = 1000, tol: float = 1e-6, maximize: bool = False,
+             jac: bool = False, callback: Callable[[OptimizeResult], Any] | None = None, progress: bool = False,
              **options: Any) -> OptimizeResult:
     """Minimise a function of numbers, arrays or nested containers by gradient descent.
 
@@ -72,8 +72,8 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
         Step length. Default: the method's own. With ``accept="armijo"`` it is where the search of each step begins;
         without it ``"gd"`` chooses the length itself (Barzilai-Borwein).
     accept : {None, "decrease", "armijo", "wolfe"}
-        Which steps are taken: every one; only those that lower the value; shortened until they lower it enough; with the
-        strong Wolfe conditions. ``"lbfgs"`` always searches (default: ``"wolfe"``).
+        Which steps are taken: every one; only those that lower the value; shortened until they lower it enough; with
+        the strong Wolfe conditions. ``"lbfgs"`` always searches (default: ``"wolfe"``).
     max_iter : int
         Most iterations; a rejected step counts as one.
     tol : float
@@ -83,7 +83,8 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     jac : bool
         Whether `f` returns ``(value, gradient)`` itself, as SciPy has it.
     callback : callable, optional
-        Called after each iteration with an OptimizeResult (x, fun, jac, nit, nfev, grad_norm, step); returning True stops.
+        Called after each iteration with an OptimizeResult (x, fun, jac, nit, nfev, grad_norm, step); returning True
+        stops.
     progress : bool
         Show a progress bar (tqdm, if installed; else a line on stderr now and then).
     **options
@@ -93,8 +94,8 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     Returns
     -------
     scipy.optimize.OptimizeResult
-        The best point seen, in the form of `x0`: ``x, fun, jac``; ``nit, nfev, success, status, message``; ``history``, a
-        dict of arrays ``fun``, ``grad_norm``, ``step`` (its length) and ``time`` (seconds) with ``nit + 1`` entries.
+        The best point seen, in the form of `x0`: ``x, fun, jac``; ``nit, nfev, success, status, message``; ``history``,
+        a dict of arrays ``fun``, ``grad_norm``, ``step`` (its length) and ``time`` (seconds) with ``nit + 1`` entries.
         Ctrl-C, a value that is not finite and divergence end the descent with a message.
 
     Raises
@@ -118,16 +119,19 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
                       downhill=accept in ("armijo", "wolfe"))
     show, close = progress_display(max_iter, sign) if progress else (None, None)
 
+    def described(p: Point | None, **more: Any) -> OptimizeResult:
+        x, f, g = p or (form.start, np.nan, np.full(form.start.shape, np.nan))
+        return result_type()(x=form.tree_of(x, True), fun=np.float64(sign * f), jac=form.tree_of(sign * g, True),
+                             nit=descent.nit, nfev=descent.nfev, **more)
+
     def watch(descent: Descent) -> bool:
         if show is not None:
             show(descent)
         if callback is None:
             return False
-        p, last = descent.point, {name: column[-1] for name, column in descent.history.items()}
         try:
-            return callback(result_type()(
-                x=form.tree_of(p.x, True), fun=np.float64(sign * p.f), jac=form.tree_of(sign * p.g, True), nit=descent.nit,
-                nfev=descent.nfev, grad_norm=last["grad_norm"], step=last["step"])) is True
+            return callback(described(descent.point, grad_norm=descent.history["grad_norm"][-1],
+                                      step=descent.history["step"][-1])) is True
         except StopIteration:
             return True
 
@@ -136,20 +140,18 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     finally:
         if close is not None:
             close()
-    best = descent.best
     history = {name: np.array(column) for name, column in descent.history.items()}
     history["fun"] *= sign
-    x, g = (best.x, best.g) if best is not None else (form.start, np.full(form.start.shape, np.nan))
-    return result_type()(
-        x=form.tree_of(x, True), fun=np.float64(sign * best.f if best is not None else np.nan),
-        jac=form.tree_of(sign * g, True), nit=descent.nit, nfev=descent.nfev, success=outcome.success, status=outcome.status,
-        message=outcome.message, history=history)
+    return described(descent.best, success=outcome.success, status=outcome.status, message=outcome.message,
+                     history=history)
 
 
 def result_type() -> type[OptimizeResult]:
     """SciPy's class for results, imported when it is needed."""
     from scipy.optimize import OptimizeResult
-    return OptimizeResult
+
+    kind: type[OptimizeResult] = OptimizeResult
+    return kind
 
 
 def make_rule(method: str, lr: float | None, accept: str | None, options: dict[str, Any]) -> Rule:
@@ -190,7 +192,8 @@ def objective(f: Callable[..., Any], args: Any, form: Form, sign: float, jac: bo
     elif hasattr(f, "value_and_grad"):
         both = f.value_and_grad
     else:
-        from ..transforms import value_and_grad     # only here: the driver itself knows no tape
+        from ..transforms import value_and_grad  # only here: the driver itself knows no tape
+
         both = value_and_grad(f)
 
     def value_and_gradient(x: Array) -> tuple[float, Array]:

@@ -21,7 +21,8 @@ def progress_display(max_iter: int, sign: float) -> tuple[Callable[[Descent], No
     bar = tqdm(total=max_iter, desc="minimize", unit="it")
 
     def show(descent: Descent) -> None:
-        bar.set_postfix_str(f"fun={sign * descent.point.f:.6g}, |grad|={descent.history['grad_norm'][-1]:.2g}", refresh=False)
+        norm = descent.history["grad_norm"][-1]
+        bar.set_postfix_str(f"fun={sign * descent.point.f:.6g}, |grad|={norm:.2g}", refresh=False)
         bar.update()
 
     return show, bar.close

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["RULES", "AdaGrad", "Adam", "AdamW", "GradientDescent", "LBFGS", "Momentum", "Nesterov", "RMSProp", "Rule"]
+__all__ = ["LBFGS", "RULES", "AdaGrad", "Adam", "AdamW", "GradientDescent", "Momentum", "Nesterov", "RMSProp", "Rule"]
 
 
 @dataclass

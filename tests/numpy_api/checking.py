@@ -1,0 +1,70 @@
+"""The oracle of these tests: NumPy for values, central differences for gradients."""
+import numpy as np
+
+import fastad as fa
+from fastad.tree import flatten
+
+rng = np.random.default_rng(5)
+X = rng.uniform(0.3, 0.9, (3, 4))
+Y = rng.normal(size=(3, 4))
+T = rng.normal(size=(2, 3, 4))
+v = rng.normal(size=5)
+
+
+def leaves(out):
+    """The arrays of a result; lists are results of np.split and its kin."""
+    return [np.asarray(fa.variable.value_of(a)) for a in flatten(out)[0]]
+
+
+def numeric_pull(f, args, k, seeds, h=1e-6):
+    """Central differences of <seeds, f> in argument k."""
+    g = np.empty(np.shape(args[k]))
+    for i in np.ndindex(g.shape):
+        moved = []
+        for sign in (1, -1):
+            a = [np.array(x, float) for x in args]
+            a[k][i] += sign * h
+            moved.append(sum(float(np.sum(s * y)) for s, y in zip(seeds, leaves(f(*a)), strict=True)))
+        g[i] = (moved[0] - moved[1]) / (2 * h)
+    return g
+
+
+def compare(f, args, rtol=2e-6, atol=2e-7):
+    """Value as NumPy's, gradients as central differences: all arguments recorded, then each alone."""
+    want = leaves(f(*[np.array(a, float) for a in args]))
+    seeds = [rng.normal(size=w.shape) for w in want]
+    numeric = [numeric_pull(f, args, k, seeds) for k in range(len(args))]
+    for recorded in [tuple(range(len(args))), *([(k,) for k in range(len(args))] if len(args) > 1 else [])]:
+        def g(*some, recorded=recorded):
+            full = list(args)
+            for k, a in zip(recorded, some, strict=True):
+                full[k] = a
+            return f(*full)
+
+        value, pull = fa.vjp(g, *[args[k] for k in recorded])
+        got = leaves(value)
+        assert len(got) == len(want)
+        for a, b in zip(got, want, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
+        template = flatten(value)[1]
+        for k, gradient in zip(recorded, pull(template(seeds)), strict=True):
+            np.testing.assert_allclose(gradient, numeric[k], rtol=rtol, atol=atol)
+
+
+def check(f, *args, **tolerances):
+    """`compare` on arrays as they are and on views with other strides."""
+    compare(f, args, **tolerances)
+    if all(np.ndim(a) for a in args):
+        compare(lambda *bases: f(*[b.T[::-1] for b in bases]), [np.array(a[::-1].T) for a in args], **tolerances)
+
+
+def refused(f, *names, error=TypeError, at=None):
+    """The call raises and its message has all the names in it."""
+    x = fa.Variable(X if at is None else at)
+    try:
+        f(x)
+    except error as e:
+        assert all(name in str(e) for name in names), str(e)
+        return
+    raise AssertionError(f"{error.__name__} expected")
