@@ -215,7 +215,9 @@ def time_pair(package, repeat):
 def time_statement(statement, repeat, **names):
     """The timing of a statement that uses `names`; a string, because calling a function would cost as much."""
     timer = timeit.Timer(statement, globals=names)
-    number = max(1, timer.autorange()[0] // 4)
+    number = 1
+    while timer.timeit(number) < 0.01:      # seconds; one repeat shall be long beside the clock and short beside the run
+        number *= 4
     return Timing(timer.repeat(repeat, number), number)
 
 

@@ -30,5 +30,5 @@ from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, no_grad, stop_gradient
 
 __all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array",
-           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "minimize", "no_grad", "numpy_api", "stop_gradient",
-           "tape", "value_and_grad", "vjp", "__version__", *_functions]
+           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "minimize", "no_grad", "numpy_api",
+           "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]

@@ -188,7 +188,7 @@ def fit(plot: str | None) -> int:
     print(f"  start           squared error {float_loss(p.tolist()):.6f}")
     result = fa.minimize(loss, p, method="lbfgs", max_iter=200, tol=1e-7, callback=show_progress)
     end = "\n" if sys.stdout.isatty() else ""
-    print(f"{end}  {result.message} after {result.nit} iterations, squared error {result.fun:.6f}")
+    print(f"{end}  {result.nit} iterations, squared error {result.fun:.6f}: {result.message}")
     report_fit(result.x)
     report_gradient(loss, float_loss, p)
     if plot is not None:

@@ -178,6 +178,20 @@ cdef object resized(object old, Py_ssize_t used, Py_ssize_t capacity):
     return new
 
 
+cdef object grown(object old, Py_ssize_t used, Py_ssize_t need, Py_ssize_t share):
+    """A larger column when `need` entries fill more than one part in `share` of the old one, else None.
+
+    Where memory is short, just as much as needed.
+    """
+    cdef Py_ssize_t have = old.shape[0]
+    if need * share <= have:
+        return None
+    try:
+        return resized(old, used, larger(have, need))
+    except MemoryError:
+        return None if need <= have else resized(old, used, need)
+
+
 WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "b", "n", "sv", "sx", "sy", "layout")]
                      + [("extra", np.int32)] + [(name, np.uint8) for name in ("kind", "op", "flags", "unused")])
 KINDS = ("span", "map", "matmul", "route", "spread", "assign", "call")
@@ -301,18 +315,14 @@ cdef class Tape:
         self.collect()
         s, r, w, p = self.n_slots + slots, self.n_records + records, self.n_wide + records, self.n_pool + pool
         share = 4 if self.value.shape[0] < (1 << 22) else 2
-        values = link = dx = dy = wide = pool_ = None
-        if s * share > self.value.shape[0]:
-            values = resized(np.asarray(self.value), self.n_slots, larger(self.value.shape[0], s))
-        if r * share > self.link.shape[0]:
-            capacity = larger(self.link.shape[0], r)
-            link = resized(np.asarray(self.link), self.n_records, capacity)
-            dx = resized(np.asarray(self.dx), self.n_records, capacity)
-            dy = resized(np.asarray(self.dy), self.n_records, capacity)
-        if w * 2 > self.wide.shape[0]:
-            wide = resized(np.asarray(self.wide), self.n_wide, larger(self.wide.shape[0], w))
-        if p * 2 > self.pool.shape[0]:
-            pool_ = resized(np.asarray(self.pool), self.n_pool, larger(self.pool.shape[0], p))
+        values = grown(np.asarray(self.value), self.n_slots, s, share)
+        link = grown(np.asarray(self.link), self.n_records, r, share)
+        dx = dy = None
+        if link is not None:
+            dx = resized(np.asarray(self.dx), self.n_records, link.size)
+            dy = resized(np.asarray(self.dy), self.n_records, link.size)
+        wide = grown(np.asarray(self.wide), self.n_wide, w, 2)
+        pool_ = grown(np.asarray(self.pool), self.n_pool, p, 2)
         if values is not None:
             self.value = values
         if link is not None:

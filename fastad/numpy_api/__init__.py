@@ -4,7 +4,7 @@ Importing this package installs the answers: ufuncs of the table by opcode, func
 methods of ndarray that make sense on a Variable.
 """
 from .. import ops, variable
-from . import composites, einsum, indexing, linalg, reductions, shaping, ufuncs
+from . import composites, einsum, indexing, linalg, reductions, shaping, ufuncs  # noqa: F401 (importing installs)
 from .registry import ANSWERS, METHODS
 
 variable.register(ufuncs.opcodes(ops.OPS), ANSWERS, METHODS)

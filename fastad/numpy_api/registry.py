@@ -30,6 +30,9 @@ WAY_OUT = {
     "casting": "fastad computes in float64",
 }
 
+#: Values of other parameters that change nothing.
+SAYS_NOTHING = {"order": ("C", "K", "A"), "subok": (True, False), "casting": ("same_kind", "unsafe"), "copy": (False,)}
+
 
 def refusal(name, key):
     """The error for a parameter that has no meaning on Variables."""
@@ -44,8 +47,7 @@ def is_plain_default(key, value):
         return value is True
     if key == "dtype":
         return value is float or np.dtype(value) == np.float64
-    return (key, value) in {("order", "C"), ("order", "K"), ("order", "A"), ("subok", True), ("subok", False),
-                            ("casting", "same_kind"), ("casting", "unsafe"), ("copy", False)}
+    return isinstance(value, (str, bool)) and value in SAYS_NOTHING.get(key, ())
 
 
 # ---- operands ----------------------------------------------------------------------------------------------

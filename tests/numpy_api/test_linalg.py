@@ -11,7 +11,7 @@ S = rng.normal(size=(4, 4))
 PRODUCTS = {
     "dot": (np.dot, X, S), "dot vectors": (np.dot, v, v[::-1].copy()), "dot matrix vector": (np.dot, X, S[0]),
     "dot vector matrix": (np.dot, S[0], S), "dot 3-2": (np.dot, T, S), "dot 3-1": (np.dot, T, S[0]), "dot 3-3": (np.dot, T, T.transpose(0, 2, 1).copy()),
-    "dot scalar": (lambda x, y: np.dot(x, y[0]), X, v), "method dot": (lambda x, y: x.dot(y), X, S),
+    "dot scalar": (lambda x, y: np.dot(x, y[0]), X, v), "method dot": (lambda x: x.dot(S) + x.dot(x.T[:, :1]), X),
     "matmul": (np.matmul, X, S), "operator": (lambda x, y: x @ y, X, S), "matmul batch": (np.matmul, T, S),
     "matmul broadcast": (lambda x, y: np.matmul(x[:, None], y), T, T.transpose(0, 2, 1).copy()), "matmul vector": (np.matmul, T, S[0]),
     "inner": (np.inner, X, Y), "inner 3": (np.inner, T, X), "inner vectors": (np.inner, v, v * 2), "outer": (np.outer, v, X),
