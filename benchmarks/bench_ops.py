@@ -26,36 +26,25 @@ def inner_points(op, n):
     return [low + (spread if k == 0 else spread[::-1]) * (high - low) for k, (low, high) in enumerate(op.domain)]
 
 
-class _PerOp:
-    params = tuple(FUNCTIONS)
+class _Record:
+    params = (tuple(FUNCTIONS),)
     param_names = ("op",)
 
-    def setup(self, name):
-        op = BY_NAME[name]
-        self.function = FUNCTIONS[name]
-        self.arguments = self.make_arguments(op)
-        if op.differentiable:
-            with np.errstate(all="ignore"):
-                self.output = self.make_output()
-            self.seed = np.ones(self.output.shape)
+
+class _Sweep:
+    params = (tuple(name for name in FUNCTIONS if BY_NAME[name].differentiable),)
+    param_names = ("op",)
 
     def time_sweep(self, name):
-        if not BY_NAME[name].differentiable:
-            raise NotImplementedError(f"{name} carries no gradient")
         self.output.backward(self.seed, retain_graph=True)
 
 
-class Scalar(_PerOp):
-    """1000 operations on scalars; the sweep passes 1000 additions beside them."""
+class ScalarRecord(_Record):
+    """1000 operations on scalars."""
 
-    def make_arguments(self, op):
-        return [fa.Variable(float(points[0])) for points in inner_points(op, N)]
-
-    def make_output(self):
-        total = 0.0
-        for _ in range(N):
-            total = total + self.function(*self.arguments)
-        return total
+    def setup(self, name):
+        self.function = FUNCTIONS[name]
+        self.arguments = [fa.Variable(float(points[0])) for points in inner_points(BY_NAME[name], N)]
 
     def time_record(self, name):
         function, arguments = self.function, self.arguments
@@ -63,14 +52,28 @@ class Scalar(_PerOp):
             function(*arguments)
 
 
-class Array(_PerOp):
+class ScalarSweep(_Sweep):
+    """1000 operations on scalars, and the 1000 additions that join them."""
+
+    def setup(self, name):
+        arguments = [fa.Variable(float(points[0])) for points in inner_points(BY_NAME[name], N)]
+        self.output, self.seed = sum(FUNCTIONS[name](*arguments) for _ in range(N)), 1.0
+
+
+class ArrayRecord(_Record):
     """One operation on arrays of 1000 elements."""
 
-    def make_arguments(self, op):
-        return [fa.Variable(points) for points in inner_points(op, N)]
-
-    def make_output(self):
-        return self.function(*self.arguments)
+    def setup(self, name):
+        self.function = FUNCTIONS[name]
+        self.arguments = [fa.Variable(points) for points in inner_points(BY_NAME[name], N)]
 
     def time_record(self, name):
         self.function(*self.arguments)
+
+
+class ArraySweep(_Sweep):
+    """One operation on arrays of 1000 elements."""
+
+    def setup(self, name):
+        arguments = [fa.Variable(points) for points in inner_points(BY_NAME[name], N)]
+        self.output, self.seed = FUNCTIONS[name](*arguments), np.ones(N)

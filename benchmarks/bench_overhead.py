@@ -7,16 +7,18 @@ import fastad as fa
 from .workloads import SIZES
 
 
-class Multiply:
-    """A product, by operator and by ufunc, of two variables and with a constant array."""
-
-    params = SIZES
+class _Operands:
+    params = (SIZES,)
     param_names = ("n",)
 
     def setup(self, n):
         rng = np.random.default_rng(0)
         self.a, self.b = np.asarray(rng.uniform(0.5, 1.5, n)), np.asarray(rng.uniform(0.5, 1.5, n))
         self.x, self.y = fa.Variable(self.a), fa.Variable(self.b)
+
+
+class Multiply(_Operands):
+    """A product, by operator and by ufunc, of two variables and with a constant array."""
 
     def time_numpy_operator(self, n):
         self.a * self.b
@@ -40,7 +42,7 @@ class Multiply:
         np.multiply(self.x, self.b)
 
 
-class Functions(Multiply):
+class Functions(_Operands):
     """A function of one argument, a sum, a view."""
 
     def time_numpy_exp(self, n):

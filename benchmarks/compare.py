@@ -194,7 +194,7 @@ class Casadi(Package):
         function([0.7, 0.3])
 
 
-def time_pair(package, repeat):
+def measure_pair(package, repeat):
     """Timings of recording the scalar chain and of its sweep."""
     records, sweeps = [], []
     package.backward(package.record())
@@ -212,11 +212,11 @@ def time_pair(package, repeat):
     return Timing(records, package.operations), Timing(sweeps, package.operations)
 
 
-def time_statement(statement, repeat, **names):
+def measure_statement(statement, repeat, **names):
     """The timing of a statement that uses `names`; a string, because calling a function would cost as much."""
     timer = timeit.Timer(statement, globals=names)
     number = 1
-    while timer.timeit(number) < 0.01:      # seconds; one repeat shall be long beside the clock and short beside the run
+    while timer.timeit(number) < 0.01:      # seconds: long beside the ticks of the clock
         number *= 4
     return Timing(timer.repeat(repeat, number), number)
 
@@ -233,12 +233,12 @@ def compare_chain(packages, repeat):
     """The table of the scalar chain."""
     n = Package.operations
     floats = Timing(timeit.repeat(lambda: scalar_chain(0.7, 0.3, n, math.sin), number=1, repeat=repeat), n)
-    own_record, own_sweep = time_pair(Fastad(), repeat)
+    own_record, own_sweep = measure_pair(Fastad(), repeat)
     rows = [("Python floats", floats, None, ""), ("fastad, record", own_record, floats, "<= 2.5x floats"),
             ("fastad, backward", own_sweep, None, "<= 2.5 ns + libm")]
     targets = {"xad": ">= 5x", "torch": ">= 20x"}
     for name, package in packages.items():
-        record, sweep = time_pair(package, min(repeat, 5))
+        record, sweep = measure_pair(package, min(repeat, 5))
         rows += [(f"{name}, record (ratio: to fastad)", record, own_record, targets.get(name, "")),
                  (f"{name}, backward (ratio: to fastad)", sweep, own_sweep, "")]
     print_table(f"Scalar chain, one of {n:,} mixed operations in a Python loop", rows)
@@ -254,7 +254,7 @@ def compare_arrays(packages, repeat):
         names = {"np": np, "fa": fa, "a": a, "b": b, "x": x, "y": y}
 
         def measure(statement, names=names):
-            return time_statement(statement, repeat, **names)
+            return measure_statement(statement, repeat, **names)
 
         product, exponential = measure("a * b"), measure("np.exp(a)")
         rows = [
@@ -271,7 +271,7 @@ def compare_arrays(packages, repeat):
         for name, package in packages.items():
             if package.array is not None:
                 u, v = package.array(a), package.array(b)
-                rows.append((f"{name} u * v", time_statement("u * v", repeat, u=u, v=v), product, ""))
+                rows.append((f"{name} u * v", measure_statement("u * v", repeat, u=u, v=v), product, ""))
         print_table(f"Array operators, {'0-d' if n == () else f'n = {n:,}'} (ratio: to NumPy without gradients)", rows)
 
 

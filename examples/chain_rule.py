@@ -9,7 +9,7 @@ import numpy as np
 import fastad as fa
 from fastad.testing import gradient_report
 
-rng = np.random.default_rng(7)
+rng = np.random.default_rng(20)
 PARAMETERS = {
     "W1": rng.normal(size=(5, 4)), "b1": rng.normal(size=5),
     "W2": rng.normal(size=(2, 5)), "b2": np.array([0.5, 0.5]),

@@ -1,7 +1,7 @@
 """A 2-2-2 sigmoid net with hooks: what goes into every layer, and what flows back into every one of its inputs.
 
-Each layer calls its forward hooks with its inputs and its output, and its backward hooks with the gradient of the output
-and of *every* input, weights and biases included. The sweep starts with the seed (1, 1).
+Each layer calls its forward hooks with its inputs and its output, and its backward hooks with the gradient of the
+output and of *every* input, weights and biases included. The sweep starts with the seed (1, 1).
 """
 import numpy as np
 
@@ -46,10 +46,11 @@ def run():
     for layer in net:
         layer.forward_hooks.append(lambda layer, inputs, out: outputs.update({layer.name: out}))
         layer.backward_hooks.append(lambda layer, key, g: gradients.update({(layer.name, key): np.array(g)}))
-    value = fa.Variable([0.05, 0.1], name="input")
+    value = x = fa.Variable([0.05, 0.1], name="input")
     for layer in net:
         value = layer(value)
     value.backward(np.array([1.0, 1.0]))
+    assert np.array_equal(x.grad, gradients["sum 1", "x"])       # what the hook saw is what is left in .grad
     return outputs, gradients
 
 

@@ -423,6 +423,10 @@ def call(rule, inputs, outputs, str name):
     return [new_node(tape, place_, rec, layout) for place_, layout in made]
 
 
+cdef str READ_ONLY = ("in-place write: the Variable looks at some elements several times (broadcast_to) and is read-only; "
+                      "write to a copy of it")
+
+
 cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value) except -1:
     """Record target[view] = value in place; what was there is kept for the way back."""
     cdef object a = operand(value, "in-place write")
@@ -431,6 +435,8 @@ cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value)
     cdef Tape tape
     cdef Wide *w
     check_writable(target)
+    if overlapping(target.layout):
+        raise ValueError(READ_ONLY)
     if broadcast(layout, la, "in-place write").shape != layout.shape:
         raise ValueError(f"in-place write: a value of shape {la.shape} does not fit a target of shape {layout.shape}")
     if isinstance(a, Handle):                         # a copy, in case it overlaps with the target
@@ -459,6 +465,8 @@ cdef int assign_at(Variable target, object positions, object value) except -1:
     cdef Tape tape
     cdef Wide *w
     check_writable(target)
+    if overlapping(target.layout):
+        raise ValueError(READ_ONLY)
     if not isinstance(a, Handle):
         a = np.array(np.broadcast_to(a, positions.shape))
     elif la.size != 1 or la.shape != positions.shape:
@@ -490,6 +498,25 @@ cdef object slots_of(Handle h):
     for d, (n, s) in enumerate(zip(h.layout.shape, h.layout.strides)):
         out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (h.layout.ndim - 1 - d))
     return np.broadcast_to(out, h.layout.shape).reshape(-1)
+
+
+cdef bint overlapping(Layout l) noexcept:
+    """Whether a view may look at one element several times: axes by stride, each has to step over the ones before."""
+    cdef Py_ssize_t d, best, reach = 0, done = 0, n = l.ndim
+    cdef uint64_t used = 0
+    if l.size < 2:
+        return False
+    for done in range(n):
+        best = -1
+        for d in range(n):
+            if not (used >> d) & 1 and (best < 0 or abs(l.dims[n + d]) < abs(l.dims[n + best])):
+                best = d
+        used |= <uint64_t>1 << best
+        if l.dims[best] > 1:
+            if abs(l.dims[n + best]) <= reach:
+                return True
+            reach += abs(l.dims[n + best]) * (l.dims[best] - 1)
+    return False
 
 
 cdef int check_writable(Variable x) except -1:

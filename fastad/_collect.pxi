@@ -4,6 +4,10 @@
 # full: what living variables need is marked in one backward pass over the records and slid down, and all offsets are
 # renumbered. Both are amortised over the records made since. Leaves keep their slots as long as they live.
 
+cdef enum:
+    LARGE = 1 << 21                   # slots; a tape up to this size stays as it is
+
+
 cdef struct Bits:
     uint64_t *word
     Py_ssize_t *before                # set bits in front of each word
@@ -282,6 +286,7 @@ cdef int release(Tape t) except -1:
     cdef Py_ssize_t rec, slot, others = 0
     cdef Wide *w
     cdef list freed = []
+    calm(t)
     while p is not NULL:
         h = <Handle>p
         p = h.newer
@@ -310,9 +315,36 @@ cdef int release(Tape t) except -1:
     return 0
 
 
+cdef void calm(Tape t) noexcept:
+    """Called when a graph ends: after several small ones, give back what a large one has made the columns grow to."""
+    if t.value.shape[0] <= LARGE or t.n_slots * 16 > t.value.shape[0]:
+        t.small_graphs = 0
+        return
+    t.small_graphs += 1
+    if t.small_graphs < 16:
+        return
+    t.small_graphs = 0
+    try:
+        t.value = resized(np.asarray(t.value), t.n_slots, 2 * t.n_slots + FIRST_SLOTS)
+        t.adjoint = resized(np.asarray(t.adjoint), min(t.swept, t.n_slots), t.n_slots)
+        if t.n_records * 16 < t.link.shape[0]:
+            capacity = 2 * t.n_records + FIRST_RECORDS
+            t.link = resized(np.asarray(t.link), t.n_records, capacity)
+            t.dx = resized(np.asarray(t.dx), t.n_records, capacity)
+            t.dy = resized(np.asarray(t.dy), t.n_records, capacity)
+        if t.n_wide * 16 < t.wide.shape[0]:
+            t.wide = resized(np.asarray(t.wide), t.n_wide, 2 * t.n_wide + 256)
+        if t.n_pool * 16 < t.pool.shape[0]:
+            t.pool = resized(np.asarray(t.pool), t.n_pool, 2 * t.n_pool + 4096)
+    except MemoryError:
+        pass                              # no room for the smaller copy: the large one stays
+    t.limit()
+
+
 cdef void emptied(Tape t) noexcept:
     """Forget all records but the leaves at the bottom; these too when most of them are gone."""
     cdef Binding b
+    calm(t)
     if (t.living_leaves == 0 or t.kept_slots > 2 * t.living_slots + FIRST_SLOTS
             or len(t.leaves) > 2 * t.living_leaves + 256):
         for b in t.leaves:

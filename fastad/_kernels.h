@@ -76,15 +76,19 @@ static const char *fa_dispatch(int level) {
 }
 
 /* ---- strips ----------------------------------------------------------------------------------------------- */
+static inline void fill(ssize n, double c, double *d) {
+    for (ssize i = 0; i < n; i++) d[i] = c;
+}
+
+/* A strip of an operand as a contiguous one; a broadcast operand stands in its buffer from the start. */
 static inline const double *gather(const double *p, ssize stride, ssize n, double *buffer) {
     if (stride == 1) return p;
-    if (stride == 0) for (ssize i = 0; i < n; i++) buffer[i] = *p;
-    else for (ssize i = 0; i < n; i++) buffer[i] = p[i * stride];
+    if (stride != 0) for (ssize i = 0; i < n; i++) buffer[i] = p[i * stride];
     return buffer;
 }
 
-static inline void fill(ssize n, double c, double *d) {
-    for (ssize i = 0; i < n; i++) d[i] = c;
+static inline void spread_out(const double *p, ssize stride, ssize n, double *buffer) {
+    if (p && stride == 0) fill(n < STRIP ? n : STRIP, *p, buffer);
 }
 
 /* d[view] += s, in order; on stride 0 the sum is made first, so that "nothing" stays nothing. */
@@ -113,6 +117,8 @@ static void line_forward(int op, int accumulate, ssize n, const double *x, ssize
     }
     if (!accumulate && sx == 1 && sv == 1 && (!y || sy == 1)) { fa_kernels[op].forward(n, x, y, v); return; }
     double bx[STRIP], by[STRIP], bv[STRIP];
+    spread_out(x, sx, n, bx);
+    spread_out(y, sy, n, by);
     for (; n > 0; n -= STRIP, x += STRIP * sx, v += STRIP * sv) {
         const ssize m = n < STRIP ? n : STRIP;
         const double *xs = gather(x, sx, m, bx), *ys = 0;
@@ -131,6 +137,10 @@ static void line_adjoint(int op, ssize n, const double *x, ssize sx, const doubl
                          const double *g, ssize sv, double *gx, double *gy) {
     double bx[STRIP], by[STRIP], bv[STRIP], bg[STRIP], cx[STRIP], cy[STRIP];
     if (sx == 1 && sv == 1 && (!y || sy == 1)) { fa_kernels[op].adjoint(n, x, y, v, g, gx, gy); return; }
+    spread_out(x, sx, n, bx);
+    spread_out(y, sy, n, by);
+    spread_out(v, sv, n, bv);
+    spread_out(g, sv, n, bg);
     for (; n > 0; n -= STRIP, x += STRIP * sx, v += STRIP * sv, g += STRIP * sv) {
         const ssize m = n < STRIP ? n : STRIP;
         const double *xs = gather(x, sx, m, bx), *ys = y ? gather(y, sy, m, by) : 0;

@@ -44,6 +44,14 @@ class Emitter:
         return any(self.vector(self.table.BY_NAME[c.func.id]) for c in ast.walk(tree)
                    if isinstance(c, ast.Call) and c.func.id != "where")
 
+    def needs_scipy(self, op, seen=()):
+        """Whether the value or a partial of `op` goes, at any depth, through a loop of SciPy's."""
+        if op.external and (op.numpy or "").startswith("special."):
+            return True
+        calls = {c.func.id for e in (op.value, op.dx, op.dy) if e is not None for c in ast.walk(ast.parse(e, mode="eval"))
+                 if isinstance(c, ast.Call) and c.func.id != "where"}
+        return any(self.needs_scipy(self.table.BY_NAME[name], (*seen, op.name)) for name in calls - {op.name, *seen})
+
     def scalar(self, expression):
         """C for one pair of scalars ``x``, ``y`` (and the value ``v``)."""
         return self._emit(ast.parse(expression, mode="eval").body, str, None)

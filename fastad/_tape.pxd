@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 cdef extern from "_scalar.h":
     ctypedef struct fa_row:
         const char *name
-        unsigned char arity, differentiable, selective, external
+        unsigned char arity, differentiable, selective, needs_scipy
     const fa_row fa_rows[]
     bint is_nothing(double g) noexcept nogil
     double box_distance(int64_t distance) noexcept nogil
@@ -134,6 +134,7 @@ cdef class Tape:
     cdef list leaves                  # Bindings
     cdef Py_ssize_t living_slots, living_leaves  # of bindings whose leaf is alive
     cdef dict hooks                   # record -> list of hooks of intermediates
+    cdef int small_graphs             # in a row, on columns that are much larger
     cdef Py_ssize_t collected_records # records that the last collection left
     cdef readonly Py_ssize_t n_collections
 
@@ -195,6 +196,7 @@ cdef int ensure_loops(int op) except -1
 cdef void *loop_table() noexcept
 cdef object read_view(const double *first, Layout l)
 cdef int write_view(double *first, Layout l, object source) except -1
+cdef int add_to_view(double *first, Layout l, object source) except -1
 cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1
 cdef object evaluate_plain(int op, object a, object b)
 cdef void write_in_place(Tape t, Wide *w) noexcept

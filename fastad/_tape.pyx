@@ -14,7 +14,6 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray, ufunc
 
 import os
-import re
 import threading
 from operator import attrgetter
 
@@ -974,6 +973,20 @@ cdef int write_view(double *first, Layout l, object source) except -1:
     return 0
 
 
+cdef int add_to_view(double *first, Layout l, object source) except -1:
+    """Add a float64 array of the view's shape to the view, element by element, also where it looks at a slot twice."""
+    cdef Py_ssize_t k, d, n = l.ndim
+    cdef const double[::1] flat = np.ascontiguousarray(source, np.float64).reshape(-1)
+    cdef Py_ssize_t at, rest
+    for k in range(l.size):
+        at, rest = 0, k
+        for d in range(n - 1, -1, -1):
+            at += rest % l.dims[d] * l.dims[n + d]
+            rest //= l.dims[d]
+        first[at] += flat[k]
+    return 0
+
+
 cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1:
     """Copy a float64 array into reserved slots, in C order."""
     cdef ndarray a = array
@@ -1031,20 +1044,7 @@ cdef int find_loop(ufunc u, fa_ufunc *loop) except -1:
     raise ImportError(f"fastad: {u!r} has no loop for float64")
 
 
-cdef uint8_t needs_scipy[256]         # rows whose value or partials call a SciPy loop
 cdef bint scipy_loaded = False
-memset(needs_scipy, 0, sizeof(needs_scipy))
-
-
-def _scipy_rows():
-    """Names of the rows that need a loop of SciPy's, directly or through a function in one of their expressions."""
-    calls = {op.name: set(re.findall(r"(\w+)\(", " ".join(e for e in (op.value, op.dx, op.dy) if e))) for op in table.OPS}
-    found = {op.name for op in table.OPS if op.external and (op.numpy or "").startswith("special.")}
-    while True:
-        more = {name for name in calls if name not in found and calls[name] & found}
-        if not more:
-            return found
-        found |= more
 
 
 cdef void *loop_table() noexcept:
@@ -1055,7 +1055,7 @@ cdef void *loop_table() noexcept:
 cdef int ensure_loops(int op) except -1:
     """Load SciPy's loops when a row needs them for the first time (importing scipy.special takes a while)."""
     global scipy_loaded
-    if needs_scipy[op] and not scipy_loaded:
+    if fa_rows[op].needs_scipy and not scipy_loaded:
         import scipy.special
         for code, row in enumerate(table.OPS, 1):
             if row.external and (row.numpy or "").startswith("special."):
@@ -1066,9 +1066,7 @@ cdef int ensure_loops(int op) except -1:
 
 (&fa_loops)[0] = fa_loop_table
 for _code, _row in enumerate(table.OPS, 1):
-    if _row.name in _scipy_rows():
-        needs_scipy[_code] = True
-    elif _row.numpy and not _row.numpy.startswith("special.") and (_row.external or _row.name == "add"):
+    if _row.numpy and not _row.numpy.startswith("special.") and (_row.external or _row.name == "add"):
         find_loop(getattr(np, _row.numpy), &fa_loops[_code])
 find_loop(np.matmul, &fa_matmul)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import variable
 from .errors import GradientLostError
-from .tree import flatten, flatten_like
+from .tree import flatten, flatten_like, leaf_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -261,8 +261,8 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
             leaves[k] = [joined(leaf) for leaf in parts]
             values[k] = rebuild([plain(leaf) for leaf in leaves[k]])
             operands += [leaf for leaf in leaves[k] if variable.is_recorded(leaf)]
-            labels += [f"argument {k}" if len(parts) == 1 else f"argument {k}, leaf {j}"
-                       for j, leaf in enumerate(leaves[k]) if variable.is_recorded(leaf)]
+            labels += [f"argument {k}{name}" for name, leaf in zip(leaf_names(arg), leaves[k], strict=True)
+                       if variable.is_recorded(leaf)]
         assert self.fwd is not None and self.bwd is not None
         pair = self.fwd(*values, **kwargs)
         if not isinstance(pair, tuple) or len(pair) != 2:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import transforms, variable
-from .tree import flatten
+from .tree import flatten, leaf_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ __all__ = ["GradientEntry", "GradientReport", "gradcheck", "gradient_report"]
 
 EPS = float(np.finfo(np.float64).eps)
 #: Steps that are tried where the first estimate does not confirm the gradient, relative to the first step.
-FACTORS = (64.0, 8.0, 1.0, 1 / 8, 1 / 64, 1 / 512)
+FACTORS = tuple(8.0 ** -k for k in range(-2, 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class GradientReport:
         count = len(self.entries)
         verdict = f"{len(wrong)} of {count} entries differ" if wrong else f"{count} entries agree"
         lines = [f"gradcheck of {self.name}: {verdict}, largest relative error {self.worst:.1e}"]
-        where = [(f"{e.argument}{list(e.index) if e.index else ''}", e.output) for e in shown]
+        where = [(f"{e.argument}{list(e.index) if e.index else ''}", e.output or "f") for e in shown]
         wide, out = max([len(w) for w, _ in where] + [8]), max([len(o) for _, o in where] + [6])
         lines += [f"  {'argument':{wide}}  {'output':{out}}  {'analytic':>22}  {'numeric':>22}  relative error"]
         lines += [f"  {w:{wide}}  {o:{out}}  {e.analytic:22.15g}  {e.numeric:22.15g}  {e.error:.1e}"
@@ -103,8 +103,7 @@ class Arguments:
 
     def places(self) -> Iterator[tuple[str, Index]]:
         """Argument and index of each entry of the vector."""
-        count = {k: len(flatten(self.args[k])[0]) for k in self.numbers}
-        names = [f"{k}" if count[k] == 1 else f"{k}, leaf {j}:" for k in self.numbers for j in range(count[k])]
+        names = [f"{k}{name}" for k in self.numbers for name in leaf_names(self.args[k])]
         for name, leaf in zip(names, self.leaves, strict=True):
             for index in np.ndindex(leaf.shape):
                 yield name, index
@@ -123,17 +122,13 @@ def outputs_of(out: Any) -> Array:
 
 
 def output_names(out: Any) -> list[str]:
-    """A name for each element of all outputs."""
-    leaves = flatten(out)[0]
-    names = []
-    for k, leaf in enumerate(leaves):
-        prefix = f"{k}" if len(leaves) > 1 else ""
-        names += [prefix + (str(list(index)) if index else "") for index in np.ndindex(np.shape(leaf))]
-    return names
+    """How each element of all outputs is reached."""
+    named = zip(leaf_names(out), flatten(out)[0], strict=True)
+    return [name + (str(list(index)) if index else "") for name, leaf in named for index in np.ndindex(np.shape(leaf))]
 
 
 def gradient_report(f: Callable[..., Any], *args: Any, order: int = 1, eps: float | None = None, rtol: float = 1e-6,
-                    atol: float = 1e-10, argnums: int | Sequence[int] | None = None) -> GradientReport:
+                    atol: float = 1e-14, argnums: int | Sequence[int] | None = None) -> GradientReport:
     """Compare derivatives with central differences, entry by entry; parameters as for `gradcheck`.
 
     Returns
@@ -168,7 +163,7 @@ def gradient_report(f: Callable[..., Any], *args: Any, order: int = 1, eps: floa
 
 
 def gradcheck(f: Callable[..., Any], *args: Any, order: int = 1, eps: float | None = None, rtol: float = 1e-6,
-              atol: float = 1e-10, raise_exception: bool = True, argnums: int | Sequence[int] | None = None) -> bool:
+              atol: float = 1e-14, raise_exception: bool = True, argnums: int | Sequence[int] | None = None) -> bool:
     """Check the derivatives of a function against central differences.
 
     Every partial derivative of every output element is compared: reverse mode on one side, on the other differences
@@ -291,59 +286,78 @@ class Line:
         return self.known[shift]
 
     def slopes(self, step: float) -> tuple[Array, Array, Array, Array]:
-        """Central, forward and backward difference, and what rounding may have added to the central one."""
+        """Central, forward and backward difference, and what rounding may have added to them."""
         (up, right), (down, left) = self.at(step), self.at(-step)
-        rounding = 8 * EPS * np.maximum(np.abs(up), np.abs(down)) / step
+        largest = np.fmax(np.fmax(np.abs(up), np.abs(down)), np.abs(self.base))
+        rounding = 8 * EPS * largest / step
         return (up - down) / (right - left), (up - self.base) / right, (down - self.base) / left, rounding
 
-    def estimate(self, step: float) -> tuple[Array, Array]:
-        """Richardson's estimate from a step and its half, and its uncertainty (inf where there is no estimate)."""
+    def estimate(self, step: float) -> tuple[Array, Array, Array]:
+        """Richardson's estimate from a step and its half, its uncertainty (inf without an estimate), its rounding."""
         whole, half = self.slopes(step), self.slopes(step / 2)
-        best, error = (4 * half[0] - whole[0]) / 3, np.abs(half[0] - whole[0]) + half[3]
+        best, error = (4 * half[0] - whole[0]) / 3, np.abs(half[0] - whole[0])
         for side in (1, 2):                           # at a border of the domain one side has to do
             one = 2 * half[side] - whole[side]
             alone = ~np.isfinite(best) & np.isfinite(one)
-            best = np.where(alone, one, best)
-            error = np.where(alone, np.abs(one - half[side]) + 8 * EPS * np.abs(self.base) / step, error)
-        return best, np.where(np.isfinite(best), error, np.inf)
+            best, error = np.where(alone, one, best), np.where(alone, np.abs(one - half[side]), error)
+        return best, np.where(np.isfinite(best), error, np.inf), half[3]
 
     def judge(self, analytic: Array, step: float, rtol: float, atol: float,
               scale: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Numeric derivatives, and whether they confirm the analytic ones.
 
-        The uncertainty of the numeric derivative counts in favour of the analytic one, as long as it is below 1e-4 of
-        the largest derivative of that output.
+        Rounding counts in favour of the analytic derivative, and so does the uncertainty of the numeric one as long as
+        it is below 1e-4 of the largest derivative of that output.
         """
-        def confirms(numeric: Array, error: Array) -> NDArray[np.bool_]:
+        def confirms(numeric: Array, error: Array, rounding: Array) -> NDArray[np.bool_]:
             largest = np.maximum(np.abs(analytic), np.abs(numeric))
-            allowed = atol + rtol * largest + np.minimum(4 * error, 1e-4 * np.maximum(scale, largest))
-            good: NDArray[np.bool_] = np.abs(analytic - numeric) <= allowed
+            allowed = atol + rtol * largest + rounding + np.minimum(4 * error, 1e-4 * np.maximum(scale, largest))
+            good: NDArray[np.bool_] = np.isfinite(analytic) & (np.abs(analytic - numeric) <= allowed)
             return good
 
-        best, error = self.estimate(step)
-        ok = confirms(best, error)
+        best, error, rounding = self.estimate(step)
+        ok = confirms(best, error, rounding)
         if ok.all():
             return best, ok
         for factor in FACTORS:
-            other, uncertain = self.estimate(factor * step)
-            better = ~ok & (uncertain < error)
-            best, error = np.where(better, other, best), np.where(better, uncertain, error)
-        ok |= confirms(best, error)
+            found = self.estimate(factor * step)
+            better = ~ok & (found[1] + found[2] < error + rounding)
+            best, error, rounding = (np.where(better, new, old)
+                                     for new, old in zip(found, (best, error, rounding), strict=True))
+        ok |= confirms(best, error, rounding)
         if not ok.all():
-            self.kinks(analytic, best, ok, FACTORS[-2] * step, rtol, atol)
+            self.kinks(analytic, best, ok, step, rtol, atol)
+            self.borders(analytic, best, ok, step, rtol, atol)
         return best, ok
 
     def kinks(self, analytic: Array, best: Array, ok: NDArray[np.bool_], step: float, rtol: float, atol: float) -> None:
-        """Confirm, in place, what lies between the slopes on both sides of a jump, and infinite slopes at a border."""
-        wide, near = self.slopes(step), self.slopes(step / 8)
-        low, high = np.minimum(near[1], near[2]), np.maximum(near[1], near[2])
-        jump = np.abs(near[1] - near[2])
-        is_kink = (jump > 0.75 * np.abs(wide[1] - wide[2])) & (jump > 16 * near[3])
-        slack = atol + rtol * np.abs(analytic) + 16 * near[3]
-        between = is_kink & (analytic >= low - slack) & (analytic <= high + slack)
-        best[:] = np.where(~ok & is_kink, np.clip(analytic, low, high), best)
+        """Confirm, in place, what lies between the slopes on both sides of a jump of the derivative.
+
+        A jump stays as large when the step shrinks. It is looked for at the smallest step at which rounding lets it be
+        seen.
+        """
+        undecided = ~ok
+        for factor in (FACTORS[-1], FACTORS[-3], FACTORS[-5]):
+            wide, near = self.slopes(8 * factor * step), self.slopes(factor * step)
+            low, high = np.minimum(near[1], near[2]), np.maximum(near[1], near[2])
+            visible = undecided & (16 * near[3] <= 1e-3 * np.maximum(np.abs(low), np.abs(high)))
+            kink = visible & (high - low > 0.75 * np.abs(wide[1] - wide[2])) & (high - low > 16 * near[3])
+            slack = atol + rtol * np.abs(analytic) + 16 * near[3]
+            ok |= kink & (analytic >= low - slack) & (analytic <= high + slack)
+            best[:] = np.where(kink, np.clip(analytic, low, high), best)
+            undecided &= ~visible
+
+    def borders(self, analytic: Array, best: Array, ok: NDArray[np.bool_], step: float, rtol: float,
+                atol: float) -> None:
+        """Confirm, in place, the limit of one-sided slopes where the function begins, be it finite (Aitken) or not."""
         for side in (1, 2):
-            grows = np.isinf(analytic) & (near[side] / wide[side] > 1.2) & (np.sign(near[side]) == np.sign(analytic))
-            best[:] = np.where(grows, analytic, best)
-            between |= grows
-        ok |= between
+            found = [self.slopes(factor * step) for factor in FACTORS[-4:]]
+            a, b, c, d = (slopes[side] for slopes in found)
+            alone = ~ok & ~np.isfinite(found[-1][3 - side]) & np.isfinite(d)
+            limits = [w - (w - v) ** 2 / ((w - v) - (v - u)) for u, v, w in ((a, b, c), (b, c, d))]
+            allowed = atol + rtol * np.abs(d) + 16 * found[-1][3] + 4 * np.abs(limits[1] - limits[0])
+            settles = alone & (np.abs(d - c) < 0.9 * np.abs(c - b))
+            ok |= settles & np.isfinite(analytic) & (np.abs(analytic - limits[1]) <= allowed)
+            grows = alone & (d / c > 1.2) & (c / b > 1.2)
+            ok |= grows & np.isinf(analytic) & (np.sign(d) == np.sign(analytic))
+            best[:] = np.where(settles, limits[1], np.where(grows, np.copysign(np.inf, d), best))

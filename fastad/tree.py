@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["flatten", "tree_map"]
+__all__ = ["flatten", "flatten_like", "leaf_names", "tree_map", "unpack"]
 
 
 def unpack(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
@@ -66,6 +66,28 @@ def flatten_like(form: Any, tree: Any, what: str) -> list[Any]:
             raise ValueError(f"{what}: a {type(form).__name__} of {len(children)} items is needed, not "
                              f"{type(tree).__name__}" + (f" of {len(others)}" if others else ""))
     return [leaf for child, other in zip(children, others, strict=True) for leaf in flatten_like(child, other, what)]
+
+
+def leaf_names(tree: Any) -> list[str]:
+    """How each leaf of a container is reached from it, in the order of `flatten`.
+
+    Examples
+    --------
+    >>> leaf_names({"a": 1.0, "b": (2.0, [3.0])})
+    ["['a']", "['b'][0]", "['b'][1][0]"]
+    """
+    opened = unpack(tree)
+    if opened is None:
+        return [""]
+    if isinstance(tree, dict):
+        steps = [f"[{key!r}]" for key in tree]
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        steps = [f".{field}" for field in tree._fields]
+    elif isinstance(tree, (list, tuple)):
+        steps = [f"[{k}]" for k in range(len(tree))]
+    else:
+        steps = [f".{f.name}" for f in dataclasses.fields(tree) if f.init] if tree is not None else []
+    return [step + rest for step, child in zip(steps, opened[0], strict=True) for rest in leaf_names(child)]
 
 
 def flatten(tree: Any) -> tuple[list[Any], Callable[[Any], Any]]:

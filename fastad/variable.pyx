@@ -20,7 +20,7 @@ from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
     OP_COUNT, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
-    OP_positive, OP_keep, OP_drop, accumulate, add_hook, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
+    OP_positive, OP_keep, OP_drop, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
     read_view, unlink, write_in_place, write_view,
 )
 
@@ -462,16 +462,47 @@ cdef object pair(int op, Handle x, Handle y):
     return new_node(tape, w.out, tape.n_records - 1, x.layout)
 
 
+cdef object with_number(int op, Handle x, double c, bint left):
+    """An operator on a recorded array without gaps and a number, which stands behind the result in its block."""
+    cdef Tape tape = x.tape if x.state == NODE else current_tape()
+    cdef Py_ssize_t slots = x.layout.size + 1
+    cdef Wide *w
+    if tape.paused:
+        return None
+    if x.state == LEAF:
+        tape.bind_size(x, &slots)
+    tape.reserve(slots, 2, 0)
+    if x.state == LEAF:
+        tape.bind(x)
+    w = tape.push(MAP, x.layout.size + 1)
+    w.op = <uint8_t>op
+    w.n = x.layout.size
+    w.sv = 1
+    tape.value[w.out + w.n] = c
+    if left:
+        w.flags, w.a, w.b, w.sx, w.sy = CONSTANT_A, w.out + w.n, slot_of(x), 0, 1
+    else:
+        w.flags, w.a, w.b, w.sx, w.sy = CONSTANT_B, slot_of(x), w.out + w.n, 1, 0
+    run(tape, w)
+    return new_node(tape, w.out, tape.n_records - 1, x.layout)
+
+
+cdef inline bint plain_array(object a) noexcept:
+    """Whether a is a recorded array whose elements lie in C order without gaps."""
+    return type(a) is Variable and (<Variable>a).layout.ndim > 0 and (<Variable>a).layout.contiguous and recorded(<Variable>a)
+
+
 cdef inline object operator(int op, object a, object b):
-    """A differentiable operator: the short ways first."""
-    cdef object out
-    if (type(a) is Variable and type(b) is Variable and (<Variable>a).layout.ndim and (<Variable>a).layout.contiguous
-            and (<Variable>b).layout.contiguous and same_shape((<Variable>a).layout, (<Variable>b).layout)
-            and recorded(<Variable>a) and recorded(<Variable>b)):
-        out = pair(op, <Variable>a, <Variable>b)
-        if out is not None:
-            return out
-    return binary(op, a, b)
+    """A differentiable operator, the short ways first; one of the operands is a Variable."""
+    cdef object out = None
+    if plain_array(a):
+        if PyFloat_CheckExact(b):
+            out = with_number(op, <Variable>a, PyFloat_AS_DOUBLE(b), False)
+        elif plain_array(b) and same_shape((<Variable>a).layout, (<Variable>b).layout):
+            out = pair(op, <Variable>a, <Variable>b)
+    elif PyFloat_CheckExact(a) and plain_array(b):
+        out = with_number(op, <Variable>b, PyFloat_AS_DOUBLE(a), True)
+    return binary(op, a, b) if out is None else out
 
 
 node_protocol = "__fastad_node__"     # method of symbolic operands, see `apply`
@@ -692,7 +723,7 @@ cdef class Variable(Handle):
             p = h.newer
             harvest(tape, h)
         tape.prepare_adjoints(1)
-        write_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
+        add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
         tape.sweep(self.rec + 1, 0, 1)
         tape.deposit(self)
         if not retain_graph:
@@ -851,15 +882,15 @@ cdef class Variable(Handle):
 
     # ---- operators ----
     def __add__(self, other): return operator(OP_add, self, other)
-    def __radd__(self, other): return binary(OP_add, other, self)
+    def __radd__(self, other): return operator(OP_add, other, self)
     def __sub__(self, other): return operator(OP_subtract, self, other)
-    def __rsub__(self, other): return binary(OP_subtract, other, self)
+    def __rsub__(self, other): return operator(OP_subtract, other, self)
     def __mul__(self, other): return operator(OP_multiply, self, other)
-    def __rmul__(self, other): return binary(OP_multiply, other, self)
+    def __rmul__(self, other): return operator(OP_multiply, other, self)
     def __truediv__(self, other): return operator(OP_divide, self, other)
-    def __rtruediv__(self, other): return binary(OP_divide, other, self)
+    def __rtruediv__(self, other): return operator(OP_divide, other, self)
     def __mod__(self, other): return operator(OP_remainder, self, other)
-    def __rmod__(self, other): return binary(OP_remainder, other, self)
+    def __rmod__(self, other): return operator(OP_remainder, other, self)
     def __floordiv__(self, other): return apply(OP_floor_divide, self, other)
     def __rfloordiv__(self, other): return apply(OP_floor_divide, other, self)
     def __divmod__(self, other): return apply(OP_floor_divide, self, other), apply(OP_remainder, self, other)
@@ -876,7 +907,7 @@ cdef class Variable(Handle):
         return operator(OP_power, self, other)
 
     def __rpow__(self, other, modulo):
-        return binary(OP_power, other, self)
+        return operator(OP_power, other, self)
 
     def __iadd__(self, other): return in_place(self, other, OP_add)
     def __isub__(self, other): return in_place(self, other, OP_subtract)
@@ -1019,8 +1050,7 @@ cdef object operator_call(int op, object a, object b):
     cdef double v, dx, dy
     if type(a) is Variable and type(b) is Variable and fa_rows[op].differentiable:
         x, y = <Variable>a, <Variable>b
-        if (x.layout.ndim and x.layout.contiguous and y.layout.contiguous and same_shape(x.layout, y.layout)
-                and recorded(x) and recorded(y)):
+        if plain_array(x) and plain_array(y) and same_shape(x.layout, y.layout):
             ensure_loops(op)
             out = pair(op, x, y)
             if out is not None:
@@ -1249,7 +1279,7 @@ def pull_back(Variable y, seed, list inputs):
     tape.prepare_adjoints(base)
     if y.offset < base:
         return None
-    write_view(&tape.adjoint[y.offset], y.layout, seed)
+    add_to_view(&tape.adjoint[y.offset], y.layout, seed)
     tape.sweep(y.rec + 1, stop, base)
     return [read_view(&tape.adjoint[(<Handle>x).offset], (<Handle>x).layout) + 0.0 for x in inputs]
 

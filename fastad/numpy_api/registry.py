@@ -141,6 +141,15 @@ def by_name(function, name, args, most):
     return args[:most], dict(zip(names, args[most:], strict=False))
 
 
+def first_by_name(function, kwargs):
+    """The first argument of a call that names it, as a positional one."""
+    import inspect
+
+    name = next(iter(inspect.signature(function).parameters))
+    kwargs = dict(kwargs)
+    return ((kwargs.pop(name),), kwargs) if name in kwargs else ((), kwargs)
+
+
 def known(name, parameters, open_ended, kwargs):
     """The keyword arguments that an answer takes; one it does not know must say no more than its default."""
     taken = {}
@@ -186,6 +195,8 @@ def surrounded(function, answer, name):
     parameters = frozenset(code.co_varnames[:most + code.co_kwonlyargcount])
 
     def answered(*args, **kwargs):
+        if not args:                                  # np.flip(m=x): what is first in NumPy is first here
+            args, kwargs = first_by_name(function, kwargs)
         if len(args) > most and not variadic:
             args, named = by_name(function, name, args, most)
             kwargs = {**named, **kwargs}
