@@ -19,6 +19,7 @@ The map of the package:
 from . import numpy_api
 from ._tape import build_info, tape
 from ._version import __version__
+from .context import no_grad
 from .custom import Gate, custom_vjp
 from .errors import FreedGraphError, GradientLostError, NoGradientError
 from .graph import Graph
@@ -27,7 +28,7 @@ from .math import __all__ as _functions
 from .optimize import minimize
 from .testing import gradcheck
 from .transforms import grad, jacobian, value_and_grad, vjp
-from .variable import Variable, array, no_grad, stop_gradient
+from .variable import Variable, array, stop_gradient
 
 __all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array",
            "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "minimize", "no_grad", "numpy_api",

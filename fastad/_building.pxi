@@ -427,6 +427,13 @@ cdef str READ_ONLY = ("in-place write: the Variable looks at some elements sever
                       "write to a copy of it")
 
 
+cdef int check_fits(Layout target, Layout value) except -1:
+    """The value of an in-place write has to broadcast to the target."""
+    if broadcast(target, value, "in-place write").shape != target.shape:
+        raise ValueError(f"in-place write: a value of shape {value.shape} does not fit a target of shape {target.shape}")
+    return 0
+
+
 cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value) except -1:
     """Record target[view] = value in place; what was there is kept for the way back."""
     cdef object a = operand(value, "in-place write")
@@ -437,8 +444,7 @@ cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value)
     check_writable(target)
     if overlapping(target.layout):
         raise ValueError(READ_ONLY)
-    if broadcast(layout, la, "in-place write").shape != layout.shape:
-        raise ValueError(f"in-place write: a value of shape {la.shape} does not fit a target of shape {layout.shape}")
+    check_fits(layout, la)
     if isinstance(a, Handle):                         # a copy, in case it overlaps with the target
         a = record_map(OP_positive, a, None, la, None, "in-place write")
         la = (<Handle>a).layout
@@ -461,12 +467,14 @@ cdef int assign_at(Variable target, object positions, object value) except -1:
     cdef object a = operand(value, "in-place write")
     cdef Layout la = layout_for(a)
     cdef const int64_t[::1] slots = slots_of(target)[positions.reshape(-1)]
+    cdef Layout written = layout_of(positions.shape)
     cdef Py_ssize_t n = slots.shape[0], k, slot
     cdef Tape tape
     cdef Wide *w
     check_writable(target)
     if overlapping(target.layout):
         raise ValueError(READ_ONLY)
+    check_fits(written, la)
     if not isinstance(a, Handle):
         a = np.array(np.broadcast_to(a, positions.shape))
     elif la.size != 1 or la.shape != positions.shape:

@@ -10,12 +10,12 @@ from . import math as rows
 from . import ops
 from .numpy_api.registry import any_recorded, has_variables, lifted, plain
 
-__all__ = ["log_softmax", "logsumexp", "psi", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "softmax"]
 
 _NAMED = {row.numpy.rpartition(".")[2].removeprefix("_"): row.name for row in ops.OPS
           if row.numpy and row.numpy.startswith("special.")} | {"polygamma": "polygamma", "psi": "digamma"}
 globals().update({name: getattr(rows, row) for name, row in _NAMED.items()})
-__all__ += [name for name in _NAMED if name not in __all__]
+__all__ += list(_NAMED)
 
 
 def scipys(name, *args, **kwargs):
@@ -72,7 +72,8 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
     if not any_recorded((a, b)):
         return scipys("logsumexp", a, axis=axis, b=b, keepdims=keepdims, return_sign=return_sign)
     if return_sign:
-        raise TypeError("logsumexp: return_sign= is not supported with Variables; use np.log(np.abs(np.sum(b * np.exp(a))))")
+        raise TypeError("logsumexp: return_sign= is not supported with Variables; "
+                        "np.log(np.abs(np.sum(b * np.exp(a)))) gives the logarithm of the magnitude")
     x = lifted(a, "logsumexp")
     if b is not None:
         return weighted_logsumexp(x, lifted(b, "logsumexp"), axis, keepdims)

@@ -115,7 +115,7 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     """
     opened = unpack(tree)
     if opened is None:
-        return [tree], lambda values: values[0]
+        return [tree], lambda values: next(iter(values))
     children, make = opened
     parts = [flatten(child) for child in children]
     counts = [len(leaves) for leaves, _ in parts]

@@ -48,8 +48,11 @@ cdef dict methods = {}                # name of a method -> function of the Vari
 
 
 cdef extern from "_handles.h":
+    ctypedef struct PySequenceMethods:
+        void *sq_item
     ctypedef struct PyTypeObject:
         void (*tp_dealloc)(PyObject *) noexcept
+        PySequenceMethods *tp_as_sequence
     enum:
         FA_FREE_HANDLES
     object fa_revive(PyObject *o, PyTypeObject *type)
@@ -847,6 +850,12 @@ cdef class Variable(Handle):
             raise TypeError("iteration over a scalar Variable")
         return (self[i] for i in range(self.layout.dims[0]))
 
+    def __reversed__(self):
+        return iter(self[::-1])
+
+    def __contains__(self, item):
+        return bool(np.any(self == item))
+
     def __getitem__(self, key):
         cdef Py_ssize_t i, n
         cdef Layout layout = self.layout
@@ -1163,39 +1172,12 @@ cdef object basic_view(Variable x, tuple key):
     return offset, tuple(out_shape), tuple(out_strides)
 
 
-# ---- context managers, constants -----------------------------------------------------------------------------------------------
-class no_grad:
-    """Context manager (and decorator): what is computed inside is not recorded.
-
-    Examples
-    --------
-    >>> import fastad as fa
-    >>> x = fa.Variable(2.0)
-    >>> with fa.no_grad():
-    ...     y = x * x
-    >>> float(y)
-    4.0
-    """
-
-    def __enter__(self):
-        cdef Tape tape = current_tape()
-        tape.paused += 1
-        tape.limit()
-        return self
-
-    def __exit__(self, *exc):
-        cdef Tape tape = current_tape()
-        tape.paused -= 1
-        tape.limit()
-
-    def __call__(self, function):
-        from functools import wraps
-
-        @wraps(function)
-        def paused(*args, **kwargs):
-            with self:
-                return function(*args, **kwargs)
-        return paused
+# ---- constants ---------------------------------------------------------------------------------------------------------------------
+def pause(int step):
+    """Enter (1) or leave (-1) a stretch in which this thread records nothing; used by `fastad.no_grad`."""
+    cdef Tape tape = current_tape()
+    tape.paused += step
+    tape.limit()
 
 
 def stop_gradient(x):
@@ -1317,6 +1299,8 @@ def call_row(str name, *args):
 
 full_dealloc = (<PyTypeObject *>Variable).tp_dealloc
 (<PyTypeObject *>Variable).tp_dealloc = recycle
+# No sequence for NumPy: it would turn the TypeError of a misuse into a ValueError about sequences.
+(<PyTypeObject *>Variable).tp_as_sequence.sq_item = NULL
 
 
 # ---- fa.sin and its kin ---------------------------------------------------------------------------------------------------------------

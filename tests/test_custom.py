@@ -336,8 +336,8 @@ def test_an_exception_in_bwd_leaves_the_tape_usable():
 
 
 def test_rules_inside_of_long_loops_need_no_memory():
-    f, w = square(), fa.Variable(np.ones(10))
+    f, w, size = square(), fa.Variable(np.ones(10)), fa.tape().nbytes
     for _ in range(2000):
         w.zero_grad()
         np.sum(f(w)).backward()
-    assert fa.tape().nbytes < 10_000_000
+    assert fa.tape().nbytes < size + 1_000_000

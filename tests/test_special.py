@@ -1,4 +1,5 @@
 """fastad.special."""
+
 import numpy as np
 import pytest
 import scipy.special as sp
@@ -40,7 +41,9 @@ def test_logsumexp_parameters():
     np.testing.assert_allclose(gb, numeric(lambda b: np.sum(sp.logsumexp(X, axis=1, b=b)), b), rtol=1e-6, atol=1e-8)
     with pytest.raises(TypeError, match="return_sign"):
         special.logsumexp(fa.Variable(X), return_sign=True)
-    assert sp.logsumexp([1.0, 2.0], b=[1, -1], return_sign=True) == special.logsumexp([1.0, 2.0], b=[1, -1], return_sign=True)
+    assert sp.logsumexp([1.0, 2.0], b=[1, -1], return_sign=True) == special.logsumexp(
+        [1.0, 2.0], b=[1, -1], return_sign=True
+    )
 
 
 def test_large_numbers_and_digits():
@@ -49,18 +52,21 @@ def test_large_numbers_and_digits():
         value, g = fa.value_and_grad(lambda x, axis=axis: special.logsumexp(x, axis=axis))(x)
         np.testing.assert_allclose(value, sp.logsumexp(x), rtol=1e-15)
         np.testing.assert_allclose(g, sp.softmax(x), rtol=1e-14)
-    x = np.array([0.0, -40.0])                          # 4e-18 is not lost beside 1
+    x = np.array([0.0, -40.0])  # 4e-18 is not lost beside 1
     np.testing.assert_allclose(fa.value_and_grad(special.logsumexp)(x)[0], np.log1p(np.exp(-40.0)), rtol=1e-14)
     np.testing.assert_allclose(fa.vjp(special.log_softmax, x)[0], [-np.exp(-40.0), -40.0], rtol=1e-14)
 
 
-@pytest.mark.parametrize(("x", "value", "gradient"), [
-    ([-np.inf, 0.0, 0.0], np.log(2.0), [0.0, 0.5, 0.5]),
-    ([-np.inf, -np.inf], -np.inf, [0.5, 0.5]),
-    ([np.inf, 0.0], np.inf, [1.0, 0.0]),
-    ([np.inf, np.inf, -np.inf], np.inf, [0.5, 0.5, 0.0]),
-    ([3.0], 3.0, [1.0]),
-])
+@pytest.mark.parametrize(
+    ("x", "value", "gradient"),
+    [
+        ([-np.inf, 0.0, 0.0], np.log(2.0), [0.0, 0.5, 0.5]),
+        ([-np.inf, -np.inf], -np.inf, [0.5, 0.5]),
+        ([np.inf, 0.0], np.inf, [1.0, 0.0]),
+        ([np.inf, np.inf, -np.inf], np.inf, [0.5, 0.5, 0.0]),
+        ([3.0], 3.0, [1.0]),
+    ],
+)
 def test_infinities(x, value, gradient):
     with np.errstate(all="ignore"):
         got, g = fa.value_and_grad(special.logsumexp)(np.array(x))
@@ -74,11 +80,28 @@ def test_nan_goes_through_and_minus_infinity_has_no_weight():
         value, pull = fa.vjp(special.softmax, np.array([-np.inf, 0.0, 0.0]))
         np.testing.assert_allclose(value, [0.0, 0.5, 0.5])
         np.testing.assert_allclose(pull(np.array([1.0, 2.0, 3.0]))[0], [0.0, -0.25, 0.25])
-        np.testing.assert_allclose(fa.vjp(special.log_softmax, np.array([-np.inf, 0.0, 0.0]))[0], [-np.inf, -np.log(2.0), -np.log(2.0)])
+        np.testing.assert_allclose(
+            fa.vjp(special.log_softmax, np.array([-np.inf, 0.0, 0.0]))[0], [-np.inf, -np.log(2.0), -np.log(2.0)]
+        )
 
 
 def test_rows_have_scipys_names():
-    for name in ("expit", "erf", "gammaln", "digamma", "psi", "xlogy", "log_ndtr", "polygamma", "i0", "j1", "entr", "betaln", "logit", "log_expit"):
+    for name in (
+        "expit",
+        "erf",
+        "gammaln",
+        "digamma",
+        "psi",
+        "xlogy",
+        "log_ndtr",
+        "polygamma",
+        "i0",
+        "j1",
+        "entr",
+        "betaln",
+        "logit",
+        "log_expit",
+    ):
         assert callable(getattr(special, name)) and name in special.__all__
     np.testing.assert_allclose(fa.grad(lambda x: special.polygamma(0, x))(2.0), sp.polygamma(1, 2.0))
     np.testing.assert_allclose(fa.grad(special.psi)(2.0), sp.polygamma(1, 2.0))

@@ -1,4 +1,5 @@
 """gradcheck: passes what is right, fails what is a little wrong, and is not fooled by kinks, borders and rounding."""
+import gc
 from collections import namedtuple
 
 import numpy as np
@@ -121,10 +122,11 @@ def test_functions_that_raise_outside_of_their_domain():
 
 
 def test_nothing_is_left_behind():
-    x = np.arange(3.0)
+    gc.collect()
+    before, x = len(fa.tape()), np.arange(3.0)
     assert fa.gradcheck(lambda x: np.sum(x ** 2), x)
     np.testing.assert_array_equal(x, np.arange(3.0))
-    assert len(fa.tape()) == 0
+    assert len(fa.tape()) <= before
 
 
 def test_second_order():

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .. import variable
 from ..variable import Variable, value_of
@@ -18,7 +18,7 @@ def slices(x, axis, part):
     return x[(*(slice(None),) * axis, part)]
 
 
-# ---- differences and integrals -------------------------------------------------------------------------------------
+# ---- differences and integrals -------------------------------------------------------------------------------
 @answers(np.diff)
 def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
     """Differences of neighbours, n times."""
@@ -80,7 +80,7 @@ def gradient_along(f, h, axis, edge_order):
     """np.gradient along one axis; h is one spacing, or the coordinates."""
     n = f.shape[axis]
     if n < edge_order + 1:
-        raise ValueError(f"numpy.gradient: at least {edge_order + 1} points are needed along axis {axis} of shape {f.shape}")
+        raise ValueError(f"numpy.gradient: axis {axis} of shape {f.shape} needs at least {edge_order + 1} points")
     steps = steps_of(h, f, axis)
 
     def at(start, stop):
@@ -114,7 +114,7 @@ def gradient(f, *varargs, axis=None, edge_order=1):
     return out[0] if len(out) == 1 else tuple(out)
 
 
-# ---- averages -------------------------------------------------------------------------------------------------------------
+# ---- averages ------------------------------------------------------------------------------------------------
 @answers(np.ptp)
 def ptp(a, axis=None, *, keepdims=False):
     """Largest minus smallest element."""
@@ -132,9 +132,12 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
         w = lifted(weights, "numpy.average")
         if w.shape != a.shape:
             if w.shape != tuple([a.shape[d] for d in axes]):
-                raise ValueError(f"numpy.average: weights of shape {tuple(w.shape)} do not fit axis {axis} of shape {tuple(a.shape)}")
+                raise ValueError(f"numpy.average: weights of shape {tuple(w.shape)} do not fit axis {axis} "
+                                 f"of shape {tuple(a.shape)}")
             w = np.reshape(w, tuple([n if d in axes else 1 for d, n in enumerate(a.shape)]))
         scale = np.sum(np.broadcast_to(w, a.shape), axis=axes, keepdims=keepdims)
+        if np.any(np.asarray(value_of(scale)) == 0.0):
+            raise ZeroDivisionError("numpy.average: weights sum to zero")
         out = np.sum(a * w, axis=axes, keepdims=keepdims) / scale
     return (out, np.broadcast_to(scale, out.shape)) if returned else out
 
@@ -185,7 +188,7 @@ def cov(m, y=None, rowvar=True, bias=False, ddof=None):
     x = np.concatenate(parts, axis=0) if len(parts) > 1 else parts[0]
     x = x - np.mean(x, axis=1, keepdims=True)
     n = x.shape[1] - (ddof if ddof is not None else 0 if bias else 1)
-    return np.squeeze(x @ x.T / float(n))
+    return np.squeeze(x @ x.T / float(max(n, 0)))
 
 
 @answers(np.corrcoef)
@@ -198,7 +201,7 @@ def corrcoef(x, y=None, rowvar=True):
     return c / s[:, None] / s[None, :]
 
 
-# ---- quantiles ---------------------------------------------------------------------------------------------------------------
+# ---- quantiles -----------------------------------------------------------------------------------------------
 def quantile_of(name, a, q, axis, keepdims, method):
     """Quantiles by linear interpolation between sorted elements, as NumPy's default method."""
     if method != "linear":
@@ -207,13 +210,17 @@ def quantile_of(name, a, q, axis, keepdims, method):
     if np.any(q < 0) or np.any(q > 1):
         raise ValueError(f"{name}: quantiles must be between 0 and 1 (percentiles between 0 and 100)")
     axes = axes_of(axis, a.ndim)
+    if count(a.shape, axes) == 0:                           # nan, as the mean of nothing
+        out = np.mean(a, axis=axes, keepdims=keepdims)
+        return np.broadcast_to(out, (*q.shape, *out.shape))
     rows = np.moveaxis(a, axes, tuple(range(-len(axes), 0)))
     rows = np.sort(np.reshape(rows, (*rows.shape[:a.ndim - len(axes)], count(a.shape, axes))), axis=-1)
     n = rows.shape[-1]
     place = q.reshape(-1) * (n - 1)
     low = np.clip(np.floor(place).astype(np.int64), 0, max(n - 2, 0))
     weight = place - low
-    picked = moved(rows, lambda p: p[..., low]) * (1.0 - weight) + moved(rows, lambda p: p[..., np.minimum(low + 1, n - 1)]) * weight
+    high = np.minimum(low + 1, n - 1)
+    picked = moved(rows, lambda p: p[..., low]) * (1.0 - weight) + moved(rows, lambda p: p[..., high]) * weight
     values = np.asarray(rows.value)
     if np.isnan(values[..., -1]).any():                     # nan in, nan out
         picked = np.where(np.isnan(values[..., -1:]), rows[..., -1:], picked)
@@ -241,7 +248,7 @@ def median(a, axis=None, *, keepdims=False):
     return quantile_of("numpy.median", a, 0.5, axis, keepdims, "linear")
 
 
-# ---- convolution, polynomials, interpolation ---------------------------------------------------------------------------------
+# ---- convolution, polynomials, interpolation -----------------------------------------------------------------
 @answers(np.convolve)
 def convolve(a, v, mode="full"):
     """Convolution of two vectors."""
@@ -273,13 +280,13 @@ def windows(x, m):
 def sliding_window_view(x, window_shape, axis=None):
     """Windows as a view."""
     shape = (window_shape,) if isinstance(window_shape, (int, np.integer)) else tuple(window_shape)
-    axes = tuple(range(x.ndim)) if axis is None else tuple([normalize_axis_index(d, x.ndim) for d in (axis if isinstance(axis, tuple) else (axis,))])
+    axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
     if len(axes) != len(shape):
-        raise ValueError(f"numpy.sliding_window_view: {len(shape)} window lengths for {len(axes)} axes of shape {x.shape}")
+        raise ValueError(f"numpy.sliding_window_view: {len(shape)} lengths for {len(axes)} axes of shape {x.shape}")
     lengths = list(x.shape)
     for d, m in zip(axes, shape, strict=True):
         lengths[d] -= m - 1
-    if min(lengths, default=0) < 0 or min(shape, default=0) < 0:
+    if min(lengths, default=1) < 1 or min(shape, default=0) < 0:
         raise ValueError(f"numpy.sliding_window_view: windows of shape {shape} do not fit into shape {x.shape}")
     strides = x.strides_in_elements
     return variable.view(x, 0, (*lengths, *shape), (*strides, *[strides[d] for d in axes]))
@@ -288,9 +295,9 @@ def sliding_window_view(x, window_shape, axis=None):
 @answers(np.correlate)
 def correlate(a, v, mode="valid"):
     """Correlation of two vectors."""
-    x, y = [lifted(z, "numpy.correlate") for z in (a, v)]
+    x, y = [np.atleast_1d(lifted(z, "numpy.correlate")) for z in (a, v)]
     out = np.convolve(x, y[::-1], mode)
-    if mode == "same" and y.size > x.size and x.size % 2 == 0:      # NumPy swaps the operands and turns the result round
+    if mode == "same" and y.size > x.size and x.size % 2 == 0:      # NumPy swaps operands, and turns the result round
         full = np.convolve(x, y[::-1], "full")
         start = x.size // 2
         return full[start:start + y.size]
@@ -301,6 +308,8 @@ def correlate(a, v, mode="valid"):
 def polyval(p, x):
     """A polynomial, highest power first."""
     p, x = lifted(p, "numpy.polyval"), lifted(x, "numpy.polyval")
+    if p.ndim != 1:
+        raise ValueError(f"numpy.polyval: the coefficients must be a vector, not of shape {tuple(p.shape)}")
     y = np.zeros(x.shape)
     for k in range(p.shape[0]):
         y = y * x + p[k]
@@ -311,6 +320,8 @@ def polyval(p, x):
 def vander(x, N=None, increasing=False):
     """Powers of a vector as columns."""
     x = lifted(x, "numpy.vander")
+    if x.ndim != 1:
+        raise ValueError(f"numpy.vander: a vector is needed, not shape {tuple(x.shape)}")
     n = x.shape[0] if N is None else N
     powers = np.arange(n) if increasing else np.arange(n)[::-1]
     return x[:, None] ** powers
@@ -323,7 +334,8 @@ def interp(x, xp, fp, left=None, right=None, period=None):
         raise TypeError("numpy.interp: period= is not supported with Variables; fold x with np.remainder")
     x, xp, fp = [lifted(z, "numpy.interp") for z in (x, xp, fp)]
     if xp.shape != fp.shape or len(xp.shape) != 1 or not xp.shape[0]:
-        raise ValueError(f"numpy.interp: xp and fp have shapes {tuple(xp.shape)} and {tuple(fp.shape)}, two equal vectors are needed")
+        raise ValueError(f"numpy.interp: xp and fp must be two vectors of one length, not of shapes {tuple(xp.shape)} "
+                         f"and {tuple(fp.shape)}")
     nodes, at = np.asarray(value_of(xp)), np.asarray(value_of(x))
     if nodes.size == 1:
         out = np.broadcast_to(fp[0], at.shape) + 0.0 * at
@@ -335,7 +347,7 @@ def interp(x, xp, fp, left=None, right=None, period=None):
     return np.where(at > nodes[-1], fp[-1] if right is None else right, out)
 
 
-# ---- others -----------------------------------------------------------------------------------------------------------------------
+# ---- others --------------------------------------------------------------------------------------------------
 @answers(np.meshgrid)
 def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
     """Coordinates of a grid."""
@@ -348,6 +360,18 @@ def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
     if not sparse:
         out = list(np.broadcast_arrays(*out))
     return tuple([z.copy() for z in out] if copy else out)
+
+
+@answers(np.linspace)
+def linspace(start, stop, num=50, endpoint=True, retstep=False, *, axis=0):
+    """Evenly spaced numbers between recorded ends."""
+    name = "numpy.linspace"
+    start, stop = lifted(start, name), lifted(stop, name)
+    parts = num - 1 if endpoint else num
+    step = (stop - start) / float(parts) if parts > 0 else (stop - start) * np.nan
+    weights = (np.arange(num) / max(parts, 1)).reshape(num, *(1,) * np.ndim(step))
+    out = np.moveaxis(start * (1.0 - weights) + stop * weights, 0, axis)      # the last is `stop` to the last digit
+    return (out, step) if retstep else out
 
 
 @answers(np.apply_along_axis)

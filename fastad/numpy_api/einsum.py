@@ -1,4 +1,4 @@
-"""np.einsum: diagonals as views, sums over labels that one operand has alone, then pairs as (stacks of) matrix products."""
+"""np.einsum: diagonals as views, sums over labels that one operand has alone, then pairs as matrix products."""
 from __future__ import annotations
 
 import math
@@ -15,7 +15,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 NAME = "numpy.einsum"
 
 
-# ---- reading the subscripts ------------------------------------------------------------------------------------------
+# ---- reading the subscripts ----------------------------------------------------------------------------------
 def as_text(operands):
     """Subscripts as a string and the list of operands, whichever way einsum was called."""
     if isinstance(operands[0], str):
@@ -35,13 +35,12 @@ def parse(text, shapes):
     if len(terms) != len(shapes):
         raise ValueError(f"{NAME}: {text!r} names {len(terms)} operands, {len(shapes)} were given")
     spare = [c for c in LETTERS if c not in text]
-    behind = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True) if "..." in term]
-    dots = "".join(spare[:max(behind, default=0)])
+    hidden = [len(shape) - len(term.replace("...", "")) for term, shape in zip(terms, shapes, strict=True)]
+    dots = "".join(spare[:max([n for n, term in zip(hidden, terms, strict=True) if "..." in term], default=0)])
     for k, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
-        hidden = len(shape) - len(term.replace("...", ""))
-        if hidden < 0 or (hidden and "..." not in term):
+        if hidden[k] < 0 or (hidden[k] and "..." not in term):
             raise ValueError(f"{NAME}: the subscripts {term!r} do not fit operand {k} of shape {shape}")
-        terms[k] = term.replace("...", dots[len(dots) - hidden:])
+        terms[k] = term.replace("...", dots[len(dots) - hidden[k]:])
     if not arrow:
         letters = "".join(terms)
         right = dots + "".join(sorted([c for c in set(letters) - set(dots) if letters.count(c) == 1]))
@@ -67,12 +66,12 @@ def lengths_of(text, terms, items):
             if lengths.setdefault(label, n) == 1:
                 lengths[label] = n
             elif n not in (1, lengths[label]):
-                raise ValueError(f"{NAME}: in {text!r} the label {label!r} stands for axes of length {lengths[label]} and {n} "
-                                 f"(operands of shapes {', '.join([str(tuple(z.shape)) for z in items])})")
+                raise ValueError(f"{NAME}: in {text!r} the label {label!r} stands for axes of length {lengths[label]} "
+                                 f"and {n} (operands of shapes {', '.join([str(tuple(z.shape)) for z in items])})")
     return lengths
 
 
-# ---- one operand ------------------------------------------------------------------------------------------------------------
+# ---- one operand ---------------------------------------------------------------------------------------------
 def diagonal(x, term):
     """Axes with one label become one: a view whose stride is the sum of theirs."""
     if len(set(term)) == len(term):
@@ -81,7 +80,8 @@ def diagonal(x, term):
     where = [[d for d, c in enumerate(term) if c == label] for label in labels]
     for axes in where:
         if len({x.shape[d] for d in axes}) > 1:
-            raise ValueError(f"{NAME}: the label {term[axes[0]]!r} repeats on axes of different length of shape {tuple(x.shape)}")
+            raise ValueError(f"{NAME}: the label {term[axes[0]]!r} repeats on axes of different length, the shape is "
+                             f"{tuple(x.shape)}")
     shape = tuple([x.shape[axes[0]] for axes in where])
     if isinstance(x, Variable):
         strides = tuple([sum([x.strides_in_elements[d] for d in axes]) for axes in where])
@@ -113,7 +113,7 @@ def arranged(x, term, groups):
     return np.reshape(x, tuple([math.prod([next(sizes) for _ in group]) for group in groups]))
 
 
-# ---- two operands --------------------------------------------------------------------------------------------------------
+# ---- two operands --------------------------------------------------------------------------------------------
 def contract(x, s, y, t, keep):
     """Two operands become one: the labels that only they have, and that are not kept, are summed over."""
     x, s = without(x, s, set(keep) | set(t))

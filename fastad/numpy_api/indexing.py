@@ -9,7 +9,7 @@ from .moving import moved
 from .registry import METHODS, answers, constant, lifted, plain_answers, reveal
 
 
-# ---- selections ----------------------------------------------------------------------------------------------------
+# ---- selections ----------------------------------------------------------------------------------------------
 @answers(np.where)
 def where(condition, x=None, y=None):
     """Elements of x where the condition holds, else of y; what is not selected gets nothing. Alone: plain indices."""
@@ -23,7 +23,7 @@ def where(condition, x=None, y=None):
 
 
 @answers(np.clip)
-def clip(a, a_min=None, a_max=None, *, min=None, max=None):      # noqa: A002 (NumPy's own names)
+def clip(a, a_min=None, a_max=None, *, min=None, max=None):
     """Elements kept between bounds; outside of them the gradient goes to the bound, on a bound both share."""
     low, high = min if a_min is None else a_min, max if a_max is None else a_max
     out = a if low is None else np.maximum(a, low)
@@ -31,7 +31,7 @@ def clip(a, a_min=None, a_max=None, *, min=None, max=None):      # noqa: A002 (N
     return out.copy() if out is a else out
 
 
-def clip_method(self, min=None, max=None):                          # noqa: A002 (NumPy's own names)
+def clip_method(self, min=None, max=None):
     """Elements kept between bounds."""
     return np.clip(self, min, max)
 
@@ -44,7 +44,7 @@ def whole(indices):
     if isinstance(indices, Variable):
         values = np.asarray(value_of(indices))
         if variable.is_recorded(indices) or not np.all(values == np.trunc(values)):
-            raise IndexError("numpy.take: a recorded Variable is no index; int(x) or np.floor(x) say which element is meant")
+            raise IndexError("numpy.take: a recorded Variable is no index; int(x) or np.floor(x) say what is meant")
         return values.astype(np.int64)
     return indices
 
@@ -77,7 +77,7 @@ def extract(condition, arr):
 def select(condlist, choicelist, default=0):
     """Elements by the first condition that holds."""
     if len(condlist) != len(choicelist):
-        raise ValueError(f"numpy.select: {len(condlist)} conditions and {len(choicelist)} choices; their numbers must agree")
+        raise ValueError(f"numpy.select: {len(condlist)} conditions and {len(choicelist)} choices do not go together")
     out = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
         out = np.where(condition, choice, out)
@@ -105,12 +105,12 @@ def bincount(x, /, weights=None, minlength=0):
     return variable.spread(weights, np.arange(weights.size), bins, np.ones(weights.size), values)
 
 
-# ---- in place --------------------------------------------------------------------------------------------------------
+# ---- in place ------------------------------------------------------------------------------------------------
 @answers(np.copyto)
 def copyto(dst, src):
     """Write into a Variable in place."""
     if not isinstance(dst, Variable):
-        raise TypeError("numpy.copyto: a plain array cannot hold a gradient; write into np.zeros_like(x) of a Variable x")
+        raise TypeError("numpy.copyto: a plain array cannot hold a gradient; write into np.zeros_like(a Variable)")
     dst[...] = src
 
 
@@ -118,7 +118,7 @@ def copyto(dst, src):
 def fill_diagonal(a, val):
     """Write a diagonal in place."""
     if not isinstance(a, Variable):
-        raise TypeError("numpy.fill_diagonal: a plain array cannot hold a gradient; use np.where(np.eye(n) == 1, val, a)")
+        raise TypeError("numpy.fill_diagonal: a plain array cannot hold a gradient; np.where(np.eye(n), val, a) can")
     if a.ndim != 2:
         raise ValueError(f"numpy.fill_diagonal: a matrix is needed, not shape {a.shape}")
     np.diagonal(a)[...] = val
@@ -128,8 +128,9 @@ def fill_diagonal(a, val):
 def put(a, ind, v, mode="raise"):
     """Write elements by position in place."""
     if not isinstance(a, Variable):
-        raise TypeError("numpy.put: a plain array cannot hold a gradient; write into np.zeros_like(x) of a Variable x")
-    a[np.unravel_index(np.asarray(ind), a.shape)] = v
+        raise TypeError("numpy.put: a plain array cannot hold a gradient; write into np.zeros_like(a Variable)")
+    places = np.asarray(ind)
+    a[np.unravel_index(places, a.shape)] = np.resize(lifted(v, "numpy.put"), places.shape)
 
 
 def sort_in_place(self, axis=-1):
@@ -139,7 +140,7 @@ def sort_in_place(self, axis=-1):
 
 METHODS["sort"] = sort_in_place
 
-# ---- results that carry no gradient -------------------------------------------------------------------------------------
+# ---- results that carry no gradient --------------------------------------------------------------------------
 plain_answers(
     np.argmax, np.argmin, np.argsort, np.argpartition, np.nonzero, np.any, np.all, np.round, np.searchsorted,
     methods=("argmax", "argmin", "argsort", "argpartition", "nonzero", "any", "all", "round", "searchsorted"))
@@ -147,7 +148,8 @@ plain_answers(
     np.nanargmax, np.nanargmin, np.argwhere, np.flatnonzero, np.count_nonzero, np.digitize, np.isclose, np.allclose,
     np.array_equal, np.array_equiv, np.isin, np.isneginf, np.isposinf, np.isreal, np.isrealobj, np.iscomplex,
     np.iscomplexobj, np.around, np.fix, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
-    np.array2string, np.array_repr, np.array_str)
+    np.array2string, np.array_repr, np.array_str, np.einsum_path, np.diag_indices_from, np.tril_indices_from,
+    np.triu_indices_from)
 
 
 def shape_answer(function, attribute):

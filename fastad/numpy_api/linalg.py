@@ -24,7 +24,7 @@ def unfit(name, x, y, why):
     return ValueError(f"{name}: operands of shapes {tuple(x.shape)} and {tuple(y.shape)} do not fit: {why}")
 
 
-# ---- products ------------------------------------------------------------------------------------------------------
+# ---- products ------------------------------------------------------------------------------------------------
 @answers(np.dot, method="dot")
 def dot(a, b):
     """Inner product, matrix product, or product with a number; sums over a's last and b's last but one axis."""
@@ -118,7 +118,7 @@ def multi_dot(arrays):
     return np.einsum(",".join(terms) + "->" + out, *items)
 
 
-# ---- norms -----------------------------------------------------------------------------------------------------------
+# ---- norms ---------------------------------------------------------------------------------------------------
 def vector_norm(x, order, axes, keepdims):
     """The norm of vectors along axes; every norm has the slope 0 at 0."""
     if order is None or order == 2:
@@ -151,14 +151,14 @@ def matrix_norm(name, x, order, axes, keepdims):
 
 
 @answers(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):      # noqa: A002 (NumPy's own name)
+def norm(x, ord=None, axis=None, keepdims=False):
     """Norm of a vector, a matrix, or of those along axes."""
     name = "numpy.linalg.norm"
     if axis is None:
         if ord is None:
             return vector_norm(x, 2, None, keepdims)
         if x.ndim not in (1, 2):
-            raise ValueError(f"{name}: ord={ord!r} with an array of shape {x.shape}: say by axis= which vectors or matrices are meant")
+            raise ValueError(f"{name}: ord={ord!r} with an array of shape {x.shape}: say by axis= what is meant")
         axis = tuple(range(x.ndim))
     axes = normalize_axis_tuple(axis, x.ndim)
     if len(axes) == 1:
@@ -172,26 +172,14 @@ def norm(x, ord=None, axis=None, keepdims=False):      # noqa: A002 (NumPy's own
 
 if hasattr(np.linalg, "vector_norm"):
     @answers(np.linalg.vector_norm)
-    def vector_norm_(x, /, *, axis=None, keepdims=False, ord=2):      # noqa: A002 (NumPy's own name)
+    def vector_norm_(x, /, *, axis=None, keepdims=False, ord=2):
         """Norm of vectors along axes."""
         return vector_norm(x, ord, axis, keepdims)
 
     @answers(np.linalg.matrix_norm)
-    def matrix_norm_(x, /, *, keepdims=False, ord="fro"):               # noqa: A002 (NumPy's own name)
+    def matrix_norm_(x, /, *, keepdims=False, ord="fro"):
         """Norm of the matrices in the last two axes."""
         return matrix_norm("numpy.linalg.matrix_norm", x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
-
-
-def same_as(ours, theirs):
-    """np.linalg's own names for functions of NumPy."""
-    if hasattr(np.linalg, theirs):
-        @answers(getattr(np.linalg, theirs))
-        def same(*args, **kwargs):
-            return ours(*args, **kwargs)
-
-
-for _ours, _theirs in ((np.matmul, "matmul"), (np.tensordot, "tensordot"), (np.outer, "outer"), (np.matrix_transpose, "matrix_transpose")):
-    same_as(_ours, _theirs)
 
 
 @answers(np.linalg.matrix_power)
@@ -230,3 +218,16 @@ def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
         raise unfit("numpy.cross", x, y, "vectors of three components are needed")
     rows = [x[..., i] * y[..., j] - x[..., j] * y[..., i] for i, j in ((1, 2), (2, 0), (0, 1))]
     return np.moveaxis(np.stack(rows, -1), -1, axisc)
+
+
+def same_as(ours, theirs, **last_axes):
+    """np.linalg's own name for a function of NumPy; matrices are in the last axes there."""
+    @answers(getattr(np.linalg, theirs))
+    def same(*args, **kwargs):
+        return ours(*args, **last_axes, **kwargs)
+
+
+for _name in ("matmul", "tensordot", "outer", "matrix_transpose", "cross", "vecdot"):
+    same_as(getattr(np, _name), _name)
+same_as(np.trace, "trace", axis1=-2, axis2=-1)
+same_as(np.diagonal, "diagonal", axis1=-2, axis2=-1)

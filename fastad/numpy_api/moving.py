@@ -1,7 +1,7 @@
 """Elements on the move: how functions that only rearrange are answered, with NumPy itself as the map.
 
-A function that gives a view in NumPy gives one here: it is applied to a dummy array with the Variable's shape and strides,
-and the view it returns tells offset, shape and strides. A function that copies elements is applied to the
+A function that gives a view in NumPy gives one here: it is applied to a dummy array with the Variable's shape and
+strides, and the view it returns tells offset, shape and strides. A function that copies elements is applied to the
 positions of the elements; the result says which element goes where.
 """
 from __future__ import annotations
@@ -13,6 +13,15 @@ from .. import variable
 __all__ = ["c_strides", "dense", "moved", "positions_of", "reshaped", "viewed"]
 
 _BYTE = np.empty(1, np.int8)
+_START = _BYTE.__array_interface__["data"][0]
+
+
+class Dummy:
+    """What np.asarray turns into an array of bytes with any shape and strides, over one byte of memory."""
+
+    def __init__(self, shape, strides):
+        self.__array_interface__ = {"version": 3, "typestr": "|i1", "data": (_START, False), "shape": shape,
+                                    "strides": strides}
 
 
 def c_strides(shape):
@@ -27,13 +36,14 @@ def c_strides(shape):
 def viewed(x, function, *args, **kwargs):
     """The view(s) of x that a NumPy function makes; it must neither read nor copy elements."""
     # One byte per element, so that strides in bytes are strides in elements. Nothing behind the first byte is touched.
-    dummy = np.lib.stride_tricks.as_strided(_BYTE, x.shape, x.strides_in_elements)
-    start = dummy.__array_interface__["data"][0]
+    dummy = np.asarray(Dummy(x.shape, x.strides_in_elements))
 
     def same_view(made):
         if isinstance(made, (list, tuple)):
             return type(made)([same_view(item) for item in made])
-        offset = made.__array_interface__["data"][0] - start if made.size else 0
+        if not isinstance(made, np.ndarray):          # a 0-d array indexed is a scalar
+            return variable.view(x, 0, (), ())
+        offset = made.__array_interface__["data"][0] - _START if made.size else 0
         return variable.view(x, offset, made.shape, made.strides)
 
     return same_view(function(dummy, *args, **kwargs))
@@ -71,8 +81,11 @@ def reshaped(x, shape, order="C"):
 
 def full_shape(x, shape):
     """A new shape for x, with -1 filled in."""
-    shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-    known = 1
+    if isinstance(shape, (int, np.integer)):
+        if shape in (-1, x.size):
+            return (x.size,)
+        shape = (shape,)
+    shape, known = tuple(shape), 1
     for n in shape:
         if n != -1:
             known *= n

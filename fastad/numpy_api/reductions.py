@@ -14,10 +14,12 @@ from .registry import answers
 __all__ = ["axes_of", "count", "extremum", "kept_shape", "unreduced"]
 
 
-# ---- axes --------------------------------------------------------------------------------------------------------
+# ---- axes ----------------------------------------------------------------------------------------------------
 def axes_of(axis, ndim):
     """The axes meant by None, an integer or a tuple: sorted, not negative."""
-    return tuple(range(ndim)) if axis is None else tuple(sorted(normalize_axis_tuple(axis, ndim)))
+    if axis is None or (ndim == 0 and axis in (0, -1)):      # NumPy lets scalars be reduced over axis 0
+        return tuple(range(ndim))
+    return tuple(sorted(normalize_axis_tuple(axis, ndim)))
 
 
 def count(shape, axes):
@@ -35,7 +37,7 @@ def unreduced(g, shape, axes):
     return np.reshape(g, kept_shape(shape, axes, True))
 
 
-# ---- sums ------------------------------------------------------------------------------------------------------------
+# ---- sums ----------------------------------------------------------------------------------------------------
 @answers(np.sum, method="sum")
 def sum_(a, axis=None, *, keepdims=False):
     """Sum over axes."""
@@ -69,11 +71,15 @@ def std(a, axis=None, *, ddof=0, keepdims=False, correction=None):
     return sqrt0(np.var(a, axis, ddof=ddof if correction is None else correction, keepdims=keepdims))
 
 
-# ---- extrema -----------------------------------------------------------------------------------------------------------
+# ---- extrema -------------------------------------------------------------------------------------------------
 def extremum(a, function, axis, keepdims):
     """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
     values = np.asarray(a.value)
     axes = axes_of(axis, a.ndim)
+    if len(axes) == a.ndim:                           # the short way to one element, unless it ties
+        best = np.flatnonzero(values == function(values))
+        if best.size == 1:
+            return variable.gather(a, best.reshape(kept_shape(a.shape, axes, keepdims)))
     found = np.asarray(function(values, axis=axes, keepdims=True))
     chosen = (values == found) | (np.isnan(values) & np.isnan(found))
     shares = np.add.reduce(chosen, axis=axes, keepdims=True)
@@ -112,7 +118,7 @@ def nanmin(a, axis=None, *, keepdims=False):
     return extremum(a, np.fmin.reduce, axis, keepdims)
 
 
-# ---- products ----------------------------------------------------------------------------------------------------------
+# ---- products ------------------------------------------------------------------------------------------------
 def products_before(x):
     """The product of all elements before each one along the last axis; no division, so that zeros do no harm."""
     ones = np.ones((*x.shape[:-1], 1))
@@ -145,7 +151,7 @@ def prod(a, axis=None, *, keepdims=False):
     return variable.call(Product(values, axes), [a], [np.prod(values, axis=axes, keepdims=keepdims)], "prod")[0]
 
 
-# ---- cumulative functions --------------------------------------------------------------------------------------------------
+# ---- cumulative functions ------------------------------------------------------------------------------------
 class CumulativeSum:
     """The derivative of cumsum along an axis: a cumsum from the other end."""
 
@@ -179,6 +185,8 @@ def cumulative(a, axis, function, make):
     """A cumulative function; None as axis means the flattened array."""
     if axis is None:
         a, axis = np.ravel(a), 0
+    if a.ndim == 0 and axis in (0, -1):
+        a = np.ravel(a)
     axis = normalize_axis_index(axis, a.ndim)
     values = np.asarray(a.value)
     if not values.size:
@@ -198,7 +206,38 @@ def cumprod(a, axis=None):
     return cumulative(a, axis, np.cumprod, CumulativeProduct)
 
 
-# ---- order --------------------------------------------------------------------------------------------------------------------
+def array_api(function, ours, start):
+    """Declare np.cumulative_sum or np.cumulative_prod."""
+    @answers(function)
+    def cumulative_of(x, /, *, axis=None, include_initial=False):
+        if axis is None and x.ndim > 1:
+            raise ValueError(f"numpy.{function.__name__}: say along which axis of an array of shape {x.shape}")
+        out = ours(x, axis=axis)
+        if not include_initial:
+            return out
+        axis = normalize_axis_index(axis or 0, out.ndim)
+        shape = (*out.shape[:axis], 1, *out.shape[axis + 1:])
+        return np.concatenate([np.full(shape, start), out], axis)
+
+
+if hasattr(np, "cumulative_sum"):                     # NumPy 2.1
+    array_api(np.cumulative_sum, np.cumsum, 0.0)
+    array_api(np.cumulative_prod, np.cumprod, 1.0)
+
+
+@answers(np.nancumsum)
+def nancumsum(a, axis=None):
+    """Cumulative sum of what is a number."""
+    return np.cumsum(np.where(np.isnan(a), 0.0, a), axis)
+
+
+@answers(np.nancumprod)
+def nancumprod(a, axis=None):
+    """Cumulative product of what is a number."""
+    return np.cumprod(np.where(np.isnan(a), 1.0, a), axis)
+
+
+# ---- order ---------------------------------------------------------------------------------------------------
 @answers(np.sort)
 def sort(a, axis=-1, kind=None, *, stable=None):
     """Elements in ascending order, nan last; each takes its gradient along."""

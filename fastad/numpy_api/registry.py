@@ -1,8 +1,8 @@
 """How an answer to a NumPy function is declared, and what surrounds every answer.
 
-An answer is a Python function with NumPy's name for its parameters. It only ever sees calls in which a recorded Variable
-takes part; the other calls (constants, lists of numbers) go to NumPy itself with the plain values. Parameters that
-no answer knows (``out``, ``where``, ``dtype`` and so on) are refused here, once for all functions.
+An answer is a Python function with NumPy's names for its parameters. It only ever sees calls in which a recorded
+Variable takes part; the other calls (constants, lists of numbers) go to NumPy itself with the plain values.
+Parameters that no answer knows (``out``, ``where``, ``dtype`` and so on) are refused here, once for all functions.
 """
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .. import variable
 from ..errors import FreedGraphError
 from ..variable import Variable, is_recorded, value_of
 
-__all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "has_variables", "is_plain_default",
-           "lifted", "plain", "plain_answers", "refusal", "reveal"]
+__all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "has_variables",
+           "is_plain_default", "lifted", "plain", "plain_answers", "refusal", "reveal"]
 
 #: NumPy function -> what answers it on Variables.
 ANSWERS = {}

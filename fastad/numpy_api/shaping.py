@@ -10,7 +10,7 @@ from .moving import c_strides, moved, positions_of, reshaped, viewed
 from .registry import METHODS, answers, lifted
 
 
-# ---- views -----------------------------------------------------------------------------------------------------
+# ---- views ---------------------------------------------------------------------------------------------------
 @answers(np.transpose)
 def transpose(a, axes=None):
     """Axes in another order."""
@@ -90,7 +90,7 @@ for _n in (1, 2, 3):
     at_least(f"atleast_{_n}d", _n)
 
 
-# ---- joining -----------------------------------------------------------------------------------------------------
+# ---- joining -------------------------------------------------------------------------------------------------
 @answers(np.concatenate)
 def concatenate(arrays, axis=0):
     """Arrays one behind the other; one copy each."""
@@ -103,7 +103,7 @@ def concatenate(arrays, axis=0):
         raise ValueError(f"{name}: scalars cannot be concatenated; use np.stack or fa.array")
     axis = normalize_axis_index(axis, len(first))
     for x in items:
-        if len(x.shape) != len(first) or any(n != m for d, (n, m) in enumerate(zip(x.shape, first, strict=True)) if d != axis):
+        if len(x.shape) != len(first) or (*x.shape[:axis], *x.shape[axis + 1:]) != (*first[:axis], *first[axis + 1:]):
             raise ValueError(f"{name}: operands of shapes {first} and {x.shape} do not fit along axis {axis}")
     shape = (*first[:axis], sum([x.shape[axis] for x in items]), *first[axis + 1:])
     strides, pieces, start = c_strides(shape), [], 0
@@ -192,7 +192,7 @@ def block(arrays):
     return out.copy() if isinstance(out, Variable) and depth == 0 else out
 
 
-# ---- copies of elements ---------------------------------------------------------------------------------------------
+# ---- copies of elements --------------------------------------------------------------------------------------
 @answers(np.repeat, method="repeat")
 def repeat(a, repeats, axis=None):
     """Each element several times."""
@@ -206,7 +206,7 @@ def moving_answer(function):
         return moved(a, function, *args, **kwargs)
 
 
-for _function in (np.tile, np.roll, np.resize, np.delete):
+for _function in (np.tile, np.roll, np.delete, np.fft.fftshift, np.fft.ifftshift):
     moving_answer(_function)
 
 
@@ -219,6 +219,12 @@ def zeros_outside(function):
 
 for _function in (np.tril, np.triu, np.diagflat):
     zeros_outside(_function)
+
+
+@answers(np.resize)
+def resize(a, new_shape):
+    """Elements in C order, repeated as often as needed; zeros where there are none."""
+    return variable.gather(a, np.resize(positions_of(a) + 1, new_shape) - 1)
 
 
 @answers(np.diag)
@@ -239,20 +245,20 @@ def pad(array, pad_width, mode="constant", *, constant_values=0, reflect_type="e
     name = "numpy.pad"
     if mode in PAD_BY_POSITION:
         if reflect_type != "even":
-            raise TypeError(f"{name}: reflect_type={reflect_type!r} is not supported with Variables; subtract the reflected "
-                            "array from twice its edge")
+            raise TypeError(f"{name}: reflect_type={reflect_type!r} is not supported with Variables; subtract the "
+                            "reflected array from twice its edge")
         return moved(array, np.pad, pad_width, mode)
     if mode != "constant":
         raise TypeError(f"{name}: mode={mode!r} is not supported with Variables; 'constant' and {PAD_BY_POSITION} are")
     if any(isinstance(c, Variable) for c in np.ravel(np.asarray(constant_values, object))):
-        raise TypeError(f"{name}: constant_values must be plain numbers; np.concatenate or np.block place Variables at the edge")
+        raise TypeError(f"{name}: constant_values must be plain numbers; np.block places Variables at the edge")
     frame = np.pad(np.zeros(array.shape), pad_width, constant_values=constant_values)
     inside = np.pad(np.ones(array.shape, bool), pad_width)
     strides = c_strides(frame.shape)
     return variable.new_block(frame.shape, [(int(np.argmax(inside)), strides, array)], frame)
 
 
-# ---- new arrays like an old one -----------------------------------------------------------------------------------------
+# ---- new arrays like an old one ------------------------------------------------------------------------------
 def like_answer(function, fill):
     """Declare np.zeros_like or one of its kin: a block that recorded values can be written into."""
     @answers(function)
@@ -284,7 +290,7 @@ def copy(a, order="K", *, subok=False):
     return a.copy()
 
 
-# ---- methods that differ from the function -----------------------------------------------------------------------------
+# ---- methods that differ from the function -------------------------------------------------------------------
 def method(name):
     """Decorator: an ndarray method that takes other arguments than the function."""
     def install(function):
@@ -324,7 +330,15 @@ def astype_method(self, dtype, *, copy=True):
         for index in np.ndindex(self.shape):
             out[index] = self[index]
         return out
-    raise TypeError(f"astype: Variables are float64; {kind} would lose digits or the gradient (.value.astype gives numbers)")
+    raise TypeError(f"astype: Variables are float64, {kind} would lose digits or the gradient; .value.astype converts "
+                    "the numbers alone")
+
+
+if hasattr(np, "astype"):                             # NumPy 2.1
+    @answers(np.astype)
+    def astype(x, dtype, /, *, copy=True):
+        """The method as a function."""
+        return astype_method(x, dtype, copy=copy)
 
 
 @method("fill")

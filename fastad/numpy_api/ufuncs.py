@@ -62,7 +62,7 @@ def row_of(ufunc):
 ROWS = {ufunc: ops.OPS[code - 1].name for ufunc, code in opcodes(ops.OPS).items()}
 
 
-# ---- calls -------------------------------------------------------------------------------------------------------
+# ---- calls ---------------------------------------------------------------------------------------------------
 def slow(ufunc, method, inputs, kwargs):
     """``Variable.__array_ufunc__`` for everything but a plain call of a function of the table."""
     name = f"numpy.{ufunc.__name__}" if isinstance(getattr(np, ufunc.__name__, None), np.ufunc) else ufunc.__name__
@@ -74,8 +74,8 @@ def slow(ufunc, method, inputs, kwargs):
             return called(ufunc, name, inputs, kwargs)
         answer = {"reduce": reduce, "accumulate": accumulate, "outer": outer}.get(method)
         if answer is None:
-            raise TypeError(f"{name} is not supported with Variables; np.add.at(a, index, b) is a[index] += b for distinct "
-                            "indices, sums by group are np.bincount(index, weights=b)")
+            raise TypeError(f"{name} is not supported with Variables; a[index] += b adds at distinct indices, "
+                            "np.bincount(index, weights=b) sums by group")
         if not any_recorded(inputs):
             return plain(getattr(ufunc, method), inputs, kwargs)
         return answer(ufunc, name, *inputs, **kwargs)
@@ -90,8 +90,8 @@ def checked(name, kwargs, taken):
         if key in taken:
             left[key] = value
         elif key == "out" and any(isinstance(x, np.ndarray) for x in value):
-            raise TypeError(f"{name}: out= (or an in-place operator like a += x on a plain array) cannot hold a gradient; write "
-                            "a = a + x, or fill np.zeros_like(x) of a Variable x in place: y[...] = ...")
+            raise TypeError(f"{name}: out= (or an in-place operator like a += x on a plain array) cannot hold a "
+                            "gradient; write a = a + x, or fill np.zeros_like(a Variable) in place: y[...] = ...")
         elif not is_plain_default(key, value):
             raise refusal(name, key)
     return left
@@ -133,7 +133,7 @@ def frexp(x):
 
 
 def ldexp(x, n):
-    """x times a power of 2."""
+    """Product with a power of 2."""
     return x * np.ldexp(1.0, reveal(n))
 
 
@@ -193,10 +193,11 @@ OTHERS |= {getattr(np, f.__name__): f for f in (vecdot, matvec, vecmat) if hasat
 KNOWN |= {getattr(np, "vecdot", None): ("axis",)}
 
 
-# ---- methods of ufuncs -------------------------------------------------------------------------------------------------
+# ---- methods of ufuncs ---------------------------------------------------------------------------------------
 #: Ufuncs whose reduction is a function of its own.
 REDUCTIONS = {
-    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.fmax: np.nanmax, np.fmin: np.nanmin,
+    np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.fmax: np.nanmax,
+    np.fmin: np.nanmin,
 }
 PLAIN_REDUCTIONS = {np.logical_and, np.logical_or, np.logical_xor}
 ACCUMULATIONS = {np.add: np.cumsum, np.multiply: np.cumprod}
@@ -249,7 +250,7 @@ def outer(ufunc, name, x, y):
     return ufunc(a[(...,) + (None,) * b.ndim], b)
 
 
-# ---- functions that are rows, scalar functions as methods -----------------------------------------------------------------
+# ---- functions that are rows, scalar functions as methods ----------------------------------------------------
 def missing(function):
     """Refuse a NumPy function without an answer."""
     name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"

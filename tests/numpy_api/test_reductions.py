@@ -1,4 +1,5 @@
 """fastad.numpy_api.reductions."""
+
 import numpy as np
 import pytest
 from checking import T, X, Y, check, refused, v
@@ -8,8 +9,17 @@ from hypothesis import strategies as st
 import fastad as fa
 
 REDUCTIONS = {
-    "sum": np.sum, "mean": np.mean, "prod": np.prod, "var": np.var, "std": np.std, "max": np.max, "min": np.min,
-    "amax": np.amax, "amin": np.amin, "nanmax": np.nanmax, "nanmin": np.nanmin,
+    "sum": np.sum,
+    "mean": np.mean,
+    "prod": np.prod,
+    "var": np.var,
+    "std": np.std,
+    "max": np.max,
+    "min": np.min,
+    "amax": np.amax,
+    "amin": np.amin,
+    "nanmax": np.nanmax,
+    "nanmin": np.nanmin,
 }
 
 
@@ -43,7 +53,7 @@ def test_any_shape_and_axes(data):
         value, pull = fa.vjp(lambda a, f=f: f(a, axis=axes, keepdims=keepdims), x)
         np.testing.assert_allclose(value, out, rtol=1e-13)
         assert np.shape(value) == np.shape(out)
-        g, = pull(seed.reshape(np.shape(out)))
+        (g,) = pull(seed.reshape(np.shape(out)))
         if f is np.sum:
             np.testing.assert_array_equal(g, np.broadcast_to(seed, shape))
         if f is np.prod:
@@ -113,6 +123,7 @@ def test_sort_in_place():
         y = x * 2.0
         y.sort()
         return y
+
     check(f, X)
 
 

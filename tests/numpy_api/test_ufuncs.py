@@ -1,4 +1,5 @@
 """fastad.numpy_api.ufuncs: what goes beyond a plain call of a function of the table."""
+
 import numpy as np
 import pytest
 import scipy.special as sp
@@ -9,7 +10,18 @@ from fastad import ops
 from fastad.numpy_api.ufuncs import row_of
 
 P = X + 0.5
-REDUCED = [np.add, np.multiply, np.maximum, np.minimum, np.fmax, np.fmin, np.logaddexp, np.subtract, np.hypot, np.divide]
+REDUCED = [
+    np.add,
+    np.multiply,
+    np.maximum,
+    np.minimum,
+    np.fmax,
+    np.fmin,
+    np.logaddexp,
+    np.subtract,
+    np.hypot,
+    np.divide,
+]
 
 
 def test_every_ufunc_of_the_table_is_answered():
@@ -22,8 +34,11 @@ def test_every_ufunc_of_the_table_is_answered():
             assert function is None or row_of(function) == row.name
 
 
-@pytest.mark.parametrize("f", [np.degrees, np.radians, np.sinc, np.i0, sp.exp2, sp.expm1, sp.log1p, sp.cbrt, sp.psi, sp.expit, sp.erf],
-                         ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "f",
+    [np.degrees, np.radians, np.sinc, np.i0, sp.exp2, sp.expm1, sp.log1p, sp.cbrt, sp.psi, sp.expit, sp.erf],
+    ids=lambda f: f.__name__,
+)
 def test_other_names_and_functions_that_are_no_ufuncs(f):
     check(f, P)
 
@@ -61,13 +76,17 @@ def test_reduce_over_several_axes():
     np.testing.assert_array_equal(np.logical_or.reduce(x), np.logical_or.reduce(X))
 
 
-@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.maximum, np.minimum, np.subtract, np.logaddexp], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "ufunc", [np.add, np.multiply, np.maximum, np.minimum, np.subtract, np.logaddexp], ids=lambda f: f.__name__
+)
 def test_accumulate(ufunc):
     check(lambda x: ufunc.accumulate(x), P)
     check(lambda x: ufunc.accumulate(x, axis=1), P)
 
 
-@pytest.mark.parametrize("ufunc", [np.add, np.multiply, np.subtract, np.power, np.arctan2, np.maximum], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "ufunc", [np.add, np.multiply, np.subtract, np.power, np.arctan2, np.maximum], ids=lambda f: f.__name__
+)
 def test_outer(ufunc):
     check(lambda x, y: ufunc.outer(x, y), P, np.abs(v) + 0.1)
     check(lambda x: ufunc.outer(x, 2.0), P)
@@ -90,6 +109,7 @@ def test_refusals():
     def plain_array_in_place(x):
         a = np.zeros((3, 4))
         a += x
+
     refused(plain_array_in_place, "numpy.add", "a = a + x")
 
 
@@ -97,8 +117,19 @@ def test_a_freed_graph_is_an_error_everywhere():
     x = fa.Variable(X)
     y = x * 2.0
     np.sum(y).backward()
-    for f in (np.exp, np.sum, np.max, np.transpose, lambda a: np.concatenate([a, x]), lambda a: np.dot(a, X.T), np.add.reduce, np.sort,
-              lambda a: np.where(X > 0.5, a, x), lambda a: a.sum(), lambda a: np.einsum("ij,ij", a, x)):
+    for f in (
+        np.exp,
+        np.sum,
+        np.max,
+        np.transpose,
+        lambda a: np.concatenate([a, x]),
+        lambda a: np.dot(a, X.T),
+        np.add.reduce,
+        np.sort,
+        lambda a: np.where(X > 0.5, a, x),
+        lambda a: a.sum(),
+        lambda a: np.einsum("ij,ij", a, x),
+    ):
         with pytest.raises(fa.FreedGraphError):
             f(y)
-    assert np.argmax(y) == np.argmax(X)                 # reading stays possible
+    assert np.argmax(y) == np.argmax(X)  # reading stays possible
