@@ -9,6 +9,7 @@ import numpy as np
 from . import math as rows
 from . import ops
 from .numpy_api.registry import any_recorded, has_variables, lifted, plain
+from .variable import value_of
 
 __all__ = ["log_softmax", "logsumexp", "softmax"]
 
@@ -77,7 +78,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
     x = lifted(a, "logsumexp")
     if b is not None:
         return weighted_logsumexp(x, lifted(b, "logsumexp"), axis, keepdims)
-    values = np.asarray(x.value)
+    values = np.asarray(value_of(x))
     m = np.max(values, axis=axis, keepdims=True, initial=-np.inf)
     infinite = np.isinf(m)
     shift = np.where(infinite, 0.0, m)
@@ -107,7 +108,7 @@ def fitted(kept, axis, keepdims):
 def weighted_logsumexp(x, b, axis, keepdims):
     """log(sum(b exp(x))); what has the factor 0 takes no part, even where x is infinite."""
     x, b = np.broadcast_arrays(x, b)
-    values = np.where(np.asarray(getattr(b, "value", b)) == 0.0, -np.inf, np.asarray(getattr(x, "value", x)))
+    values = np.where(np.asarray(value_of(b)) == 0.0, -np.inf, np.asarray(value_of(x)))
     m = largest(values, axis)
     terms = np.where(values == -np.inf, 0.0, b * np.exp(x - m))
     return np.log(np.sum(terms, axis=axis, keepdims=keepdims)) + fitted(m, axis, keepdims)
@@ -135,7 +136,7 @@ def softmax(x, axis=None):
     if not any_recorded((x,)):
         return scipys("softmax", x, axis=axis)
     a = lifted(x, "softmax")
-    e = np.exp(a - np.max(np.asarray(a.value), axis=axis, keepdims=True))
+    e = np.exp(a - np.max(np.asarray(value_of(a)), axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
@@ -161,7 +162,7 @@ def log_softmax(x, axis=None):
     if not any_recorded((x,)):
         return scipys("log_softmax", x, axis=axis)
     a = lifted(x, "log_softmax")
-    values = np.asarray(a.value)
+    values = np.asarray(value_of(a))
     m = largest(values, axis)
     # As in logsumexp the largest element is taken out of the sum, where it is finite.
     one = one_of_the_largest(values, m, axis)

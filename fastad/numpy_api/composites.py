@@ -221,7 +221,7 @@ def quantile_of(name, a, q, axis, keepdims, method):
     weight = place - low
     high = np.minimum(low + 1, n - 1)
     picked = moved(rows, lambda p: p[..., low]) * (1.0 - weight) + moved(rows, lambda p: p[..., high]) * weight
-    values = np.asarray(rows.value)
+    values = np.asarray(value_of(rows))
     if np.isnan(values[..., -1]).any():                     # nan in, nan out
         picked = np.where(np.isnan(values[..., -1:]), rows[..., -1:], picked)
     out = np.moveaxis(picked, -1, 0)
@@ -286,7 +286,7 @@ def sliding_window_view(x, window_shape, axis=None):
     lengths = list(x.shape)
     for d, m in zip(axes, shape, strict=True):
         lengths[d] -= m - 1
-    if min(lengths, default=1) < 1 or min(shape, default=0) < 0:
+    if any(m < 0 or m > x.shape[d] or lengths[d] < 1 for d, m in zip(axes, shape, strict=True)):
         raise ValueError(f"numpy.sliding_window_view: windows of shape {shape} do not fit into shape {x.shape}")
     strides = x.strides_in_elements
     return variable.view(x, 0, (*lengths, *shape), (*strides, *[strides[d] for d in axes]))
@@ -308,9 +308,9 @@ def correlate(a, v, mode="valid"):
 def polyval(p, x):
     """A polynomial, highest power first."""
     p, x = lifted(p, "numpy.polyval"), lifted(x, "numpy.polyval")
-    if p.ndim != 1:
-        raise ValueError(f"numpy.polyval: the coefficients must be a vector, not of shape {tuple(p.shape)}")
-    y = np.zeros(x.shape)
+    if p.ndim == 0:
+        raise ValueError("numpy.polyval: the coefficients must be a vector, not a scalar")
+    y = np.zeros_like(np.asarray(value_of(x)))
     for k in range(p.shape[0]):
         y = y * x + p[k]
     return y

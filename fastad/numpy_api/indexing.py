@@ -101,7 +101,7 @@ def bincount(x, /, weights=None, minlength=0):
     bins = np.asarray(reveal(x))
     if weights is None or not variable.is_recorded(weights):
         return constant(np.bincount(bins, reveal(weights), minlength))
-    values = np.bincount(bins, np.asarray(weights.value), minlength)
+    values = np.bincount(bins, np.asarray(value_of(weights)), minlength)
     return variable.spread(weights, np.arange(weights.size), bins, np.ones(weights.size), values)
 
 

@@ -8,6 +8,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .. import variable
 from ..math import sqrt0
+from ..variable import value_of
 from .moving import moved, positions_of
 from .registry import answers
 
@@ -74,7 +75,7 @@ def std(a, axis=None, *, ddof=0, keepdims=False, correction=None):
 # ---- extrema -------------------------------------------------------------------------------------------------
 def extremum(a, function, axis, keepdims):
     """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
-    values = np.asarray(a.value)
+    values = np.asarray(value_of(a))
     axes = axes_of(axis, a.ndim)
     if len(axes) == a.ndim:                           # the short way to one element, unless it ties
         best = np.flatnonzero(values == function(values))
@@ -129,7 +130,7 @@ class Product:
     """The derivative of a product: for each element the product of all others, prefix times suffix."""
 
     def __init__(self, x, axes):
-        self.x, self.axes = x, axes
+        self.x, self.axes = np.array(x), axes         # a leaf's values may change before the sweep
 
     def pull(self, upstream):
         """Gradient of the factors."""
@@ -145,7 +146,7 @@ class Product:
 def prod(a, axis=None, *, keepdims=False):
     """Product over axes; exact where factors are 0."""
     axes = axes_of(axis, a.ndim)
-    values = np.asarray(a.value)
+    values = np.asarray(value_of(a))
     if not axes or not a.size:
         return a.copy() if not axes else np.sum(a, axes, keepdims=keepdims) + 1.0
     return variable.call(Product(values, axes), [a], [np.prod(values, axis=axes, keepdims=keepdims)], "prod")[0]
@@ -168,7 +169,7 @@ class CumulativeProduct:
     """The derivative of cumprod along an axis, by a recurrence from the end that divides by nothing."""
 
     def __init__(self, x, axis):
-        self.x, self.axis = x, axis
+        self.x, self.axis = np.array(x), axis         # a leaf's values may change before the sweep
 
     def pull(self, upstream):
         """Gradient of the factors: everything before, times what follows and is still to be multiplied."""
@@ -188,7 +189,7 @@ def cumulative(a, axis, function, make):
     if a.ndim == 0 and axis in (0, -1):
         a = np.ravel(a)
     axis = normalize_axis_index(axis, a.ndim)
-    values = np.asarray(a.value)
+    values = np.asarray(value_of(a))
     if not values.size:
         return a.copy()
     return variable.call(make(values, axis), [a], [function(values, axis=axis)], function.__name__)[0]
@@ -243,7 +244,7 @@ def sort(a, axis=-1, kind=None, *, stable=None):
     """Elements in ascending order, nan last; each takes its gradient along."""
     if axis is None:
         a, axis = np.ravel(a), 0
-    order = np.argsort(np.asarray(a.value), axis=axis, kind="stable")
+    order = np.argsort(np.asarray(value_of(a)), axis=axis, kind="stable")
     return moved(a, np.take_along_axis, order, axis)
 
 
@@ -252,5 +253,5 @@ def partition(a, kth, axis=-1, kind="introselect"):
     """Elements with the k-th in its sorted place."""
     if axis is None:
         a, axis = np.ravel(a), 0
-    order = np.argpartition(np.asarray(a.value), kth, axis=axis)
+    order = np.argpartition(np.asarray(value_of(a)), kth, axis=axis)
     return moved(a, np.take_along_axis, order, axis)

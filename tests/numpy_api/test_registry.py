@@ -4,7 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from checking import X, Y, check, refused, v
+import test_composites
+import test_indexing
+import test_reductions
+import test_shaping
+from checking import X, Y, check, leaves, refused, v
 
 import fastad as fa
 from fastad.numpy_api.registry import ANSWERS, METHODS
@@ -127,6 +131,30 @@ def test_methods():
     check(lambda x: fa.variable.array(x).exp() if isinstance(x, fa.Variable) else np.exp(x), X)
     with pytest.raises(AttributeError, match="frobnicate"):
         x.frobnicate  # noqa: B018 (the attribute error is what is tested)
+
+
+# ---- awkward shapes ---------------------------------------------------------------------------------------------
+AWKWARD = {f"{module.__name__}: {name}": f for module, cases in (
+    (test_reductions, test_reductions.REDUCTIONS), (test_shaping, test_shaping.VIEWS),
+    (test_shaping, test_shaping.COPIES),
+    (test_composites, test_composites.CASES), (test_indexing, test_indexing.PLAIN)) for name, f in cases.items()}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")      # NumPy's, of means of nothing
+@pytest.mark.parametrize("name", AWKWARD)
+def test_where_numpy_works_fastad_does(name):
+    f = AWKWARD[name]
+    for shape in [(), (0,), (1,), (3,), (0, 3), (3, 0), (1, 1), (4, 4), (2, 0, 3)]:
+        x = np.random.default_rng(1).uniform(0.3, 0.9, shape)
+        try:
+            want = leaves(f(np.array(x)))
+        except Exception:                          # NumPy refuses
+            continue
+        for operand in (fa.Variable(x), fa.Variable(x) * 1.0, fa.Variable(x).detach()):
+            for a, b in zip(leaves(f(operand)), want, strict=True):
+                assert a.shape == b.shape, shape
+                if b.dtype != object:
+                    np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=str(shape))
 
 
 # ---- object arrays --------------------------------------------------------------------------------------------
