@@ -13,10 +13,12 @@ The map of the package:
 ``testing``         `gradcheck`
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`
+``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
+``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================
 """
-from . import numpy_api
+from . import numpy_api, special
 from ._tape import build_info, tape
 from ._version import __version__
 from .context import no_grad
@@ -26,10 +28,11 @@ from .graph import Graph
 from .math import *
 from .math import __all__ as _functions
 from .optimize import minimize
+from .special import log_softmax, logsumexp, softmax
 from .testing import gradcheck
 from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
 __all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array",
-           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "minimize", "no_grad", "numpy_api",
-           "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]
+           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize", "no_grad",
+           "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]

@@ -222,7 +222,8 @@ def choose(condition, x, y):
         condition = asarray(values_of(condition)) != 0
     condition = asarray(condition)
     if not flows((a, b), "where"):
-        return unrecorded(np.where(condition, value_or_array(a), value_or_array(b)))
+        plain = np.where(condition, value_or_array(a), value_or_array(b))
+        return unrecorded(plain) if isinstance(x, Handle) or isinstance(y, Handle) else result(plain)
     c = condition.astype(np.float64)
     lc, la, lb = layout_of(c.shape), layout_for(a), layout_for(b)
     out = broadcast(broadcast(lc, la, "where"), lb, "where")

@@ -28,6 +28,52 @@ def describe(row):
     return "\n".join(lines)
 
 
-__all__ = [row.name for row in ops.OPS if row.name not in INTERNAL]
+def where(condition, x, y):
+    """x where the condition holds, else y; what is not selected has no adjoint at all.
+
+    Parameters
+    ----------
+    condition : array_like of bool
+    x, y : Variable, number or array_like
+        Broadcast against each other and the condition.
+
+    Returns
+    -------
+    Variable, or what ``numpy.where`` gives where no Variable is involved
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> float(fa.grad(lambda x: fa.where(x > 0, fa.sqrt(x), 0.0))(0.0))
+    0.0
+    """
+    return variable.choose(condition, x, y)
+
+
+def clip(x, low, high):
+    """x limited to the interval [low, high], ``minimum(maximum(x, low), high)``; a limit of None is none.
+
+    Parameters
+    ----------
+    x : Variable, number or array_like
+    low, high : Variable, number, array_like or None
+
+    Returns
+    -------
+    Variable, or plain numbers where no Variable is involved
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> x = fa.Variable(3.0)
+    >>> fa.clip(x, -1.0, 1.0)
+    Variable(1.)
+    """
+    if low is not None:
+        x = maximum(x, low)
+    return x if high is None else minimum(x, high)
+
+
+__all__ = ["clip", "where"] + [row.name for row in ops.OPS if row.name not in INTERNAL]
 globals().update({row.name: variable.make_function(code, describe(row)) for code, row in enumerate(ops.OPS, 1)
                   if row.name not in INTERNAL})

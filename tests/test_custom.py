@@ -33,7 +33,7 @@ def gate(forward, backward):
     return kind()
 
 
-# ---- gates ---------------------------------------------------------------------------------------------------------
+# ---- gates -------------------------------------------------------------------------------------------------
 def test_one_instance_used_twice_keeps_its_calls_apart():
     mul = Multiply()
     x, y = fa.Variable(3.0), fa.Variable(4.0)
@@ -111,7 +111,7 @@ def test_keyword_arguments_reach_forward():
     x = fa.Variable(3.0)
     Scale()(x, by=4.0).backward()
     assert x.grad == 4.0
-    with pytest.raises(TypeError, match="Scale.*keyword"):
+    with pytest.raises(TypeError, match=r"Scale.*keyword"):
         Scale()(x, by=x)
 
 
@@ -163,7 +163,7 @@ def test_gradients_that_are_no_real_numbers(gradient):
 
 
 def test_outputs_that_are_no_numbers():
-    with pytest.raises(TypeError, match="Own.*output"):
+    with pytest.raises(TypeError, match=r"Own.*output"):
         gate(lambda x: "text", None)(fa.Variable(1.0))
 
 
@@ -179,7 +179,7 @@ def test_missing_methods_are_named():
     class Nothing(fa.Gate):
         pass
 
-    with pytest.raises(NotImplementedError, match="Nothing.*forward"):
+    with pytest.raises(NotImplementedError, match=r"Nothing.*forward"):
         Nothing()(1.0)
 
 
@@ -198,7 +198,7 @@ def test_an_exception_leaves_the_tape_usable(where):
     np.testing.assert_array_equal(fa.grad(lambda t: np.sum(Multiply()(t, t)))(np.ones(2)), [2.0, 2.0])
 
 
-# ---- custom_vjp --------------------------------------------------------------------------------------------------------
+# ---- custom_vjp --------------------------------------------------------------------------------------------
 def square():
     @fa.custom_vjp
     def square(x):
@@ -225,7 +225,7 @@ def test_without_a_rule():
         return x * 2.0
 
     assert lonely(2.0) == 4.0
-    with pytest.raises(AttributeError, match="lonely.*defvjp"):
+    with pytest.raises(AttributeError, match=r"lonely.*defvjp"):
         fa.grad(lonely)(2.0)
     with pytest.raises(TypeError, match="defvjp"):
         lonely.defvjp(lambda x: (x, None), None)
@@ -247,7 +247,7 @@ def test_nondiff_argnums():
     apply.defvjp(lambda f, x, label: (f(x), "kept"), backward)
     assert fa.grad(lambda x: apply(np.exp, x, "name"))(0.0) == 5.0
     assert seen == [(np.exp(1.0), "name", "kept")]
-    with pytest.raises(TypeError, match="apply: argument 2.*nondiff_argnums"):
+    with pytest.raises(TypeError, match=r"apply: argument 2.*nondiff_argnums"):
         apply(np.exp, fa.Variable(1.0), fa.Variable(1.0))
 
 
@@ -323,7 +323,7 @@ def test_gradients_in_another_form(returned, message):
 def test_fwd_has_to_return_a_pair():
     f = fa.custom_vjp(lambda x: x)
     f.defvjp(lambda x: x, lambda res, g: (g,))
-    with pytest.raises(TypeError, match="fwd.*residuals"):
+    with pytest.raises(TypeError, match=r"fwd.*residuals"):
         fa.grad(f)(1.0)
 
 

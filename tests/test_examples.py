@@ -71,8 +71,9 @@ def test_sigmoid_net():
         close(outputs[name].round(4), wanted)
     for place, wanted in {
         ("sigmoid 2", "out"): [1.0, 1.0], ("sigmoid 2", "x"): [0.1868, 0.1755], ("sum 2", "out"): [0.1868, 0.1755],
-        ("sum 2", "x"): [0.1625, 0.1806], ("sum 2", "W"): [[0.1108, 0.1115], [0.1041, 0.1048]], ("sum 2", "b"): [0.3623],
-        ("sigmoid 1", "out"): [0.1625, 0.1806], ("sigmoid 1", "x"): [0.0392, 0.0435], ("sum 1", "out"): [0.0392, 0.0435],
+        ("sum 2", "x"): [0.1625, 0.1806], ("sum 2", "W"): [[0.1108, 0.1115], [0.1041, 0.1048]],
+        ("sum 2", "b"): [0.3623], ("sigmoid 1", "out"): [0.1625, 0.1806], ("sigmoid 1", "x"): [0.0392, 0.0435],
+        ("sum 1", "out"): [0.0392, 0.0435],
         ("sum 1", "b"): [0.0827],
     }.items():
         close(gradients[place].round(4), wanted)
@@ -106,7 +107,8 @@ def test_chain_rule():
 
 def test_delta_rule():
     module = load("delta_rule")
-    for formula, tape in zip(module.by_formula(module.W0, module.B0), module.by_tape(module.W0, module.B0), strict=True):
+    start = module.W0, module.B0
+    for formula, tape in zip(module.by_formula(*start), module.by_tape(*start), strict=True):
         close(tape, formula)
     errors = module.train(module.by_tape)
     close(errors, module.train(module.by_formula))

@@ -17,7 +17,7 @@ def layer():
 
 
 def test_values_and_gradients():
-    g, x, W, b, y, loss = layer()
+    g, x, W, _, y, loss = layer()
     for feed in (X, np.array([3.0, -1.0])):
         v = 1 / (1 + np.exp(-(W0 @ feed + B0)))
         np.testing.assert_allclose(g.forward(loss, x=feed), v.sum())
@@ -33,7 +33,7 @@ def test_values_and_gradients():
 
 
 def test_backward_starts_afresh_each_time():
-    g, _, _, b, y, loss = layer()
+    g, *_, y, loss = layer()
     g.forward(loss, x=X)
     first = g.backward(loss)["b"]
     np.testing.assert_array_equal(g.backward()["b"], first)
@@ -66,7 +66,8 @@ def test_every_kind_of_operation():
     nodes = {
         "operators": 2.0 * x - x / 3.0 + x ** 2 - (-x) + 2.0 ** x + abs(x) + x % 2.0, "ufunc": np.hypot(x, 1.0),
         "fastad": fa.logaddexp(x, 2.0), "stack": np.stack([x, x * 2.0])[1], "where": np.where(x > 0.8, x, 0.0),
-        "method": x.reshape(3, 1).sum(axis=0), "transpose": (x.reshape(1, 3).T @ np.ones(1)), "reduce": np.add.reduce(x),
+        "method": x.reshape(3, 1).sum(axis=0), "transpose": (x.reshape(1, 3).T @ np.ones(1)),
+        "reduce": np.add.reduce(x),
         "index": x[1:] * x[:-1], "keyword": np.sum(x, axis=0, keepdims=True), "nested": np.concatenate([x[:1], x]),
     }
 
@@ -98,7 +99,7 @@ def test_nodes_are_in_topological_order_and_can_be_looked_at():
 
 
 def test_function():
-    g, x, W, b, y, loss = layer()
+    g, x, _, b, y, loss = layer()
     f = g.function(inputs=[x], outputs=[y, loss])
     out, total = f(X)
     np.testing.assert_allclose(out, 1 / (1 + np.exp(-(W0 @ X + B0))))
@@ -185,7 +186,8 @@ def test_wrong_feeds():
 
 def test_too_early():
     g, *_, y, loss = layer()
-    for question in (lambda: g.value(y), lambda: y.value, lambda: g.backward(), lambda: g.backward(loss), lambda: g.grad(y)):
+    for question in (lambda: g.value(y), lambda: y.value, lambda: g.backward(), lambda: g.backward(loss),
+                     lambda: g.grad(y)):
         with pytest.raises(RuntimeError, match="forward"):
             question()
     g.forward(loss, x=X)
@@ -234,6 +236,6 @@ def test_an_error_in_a_node_names_it():
     g = fa.Graph()
     x = g.placeholder("x")
     y = x @ np.ones((3, 3))
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="matmul") as error:
         g.forward(y, x=np.ones(2))
     assert "matmul_1" in error.value.__notes__[0] and "(2,)" in error.value.__notes__[0]

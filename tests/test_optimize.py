@@ -22,7 +22,7 @@ def rosen(x):
     return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
 
 
-# ---- methods ------------------------------------------------------------------------------------------------------
+# ---- methods -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("method", "lr"), [("gd", 0.05), ("momentum", 0.02), ("nesterov", 0.02), ("adagrad", 1.0),
                                             ("adam", 0.1), ("lbfgs", None)])
 def test_methods_reach_the_minimum(method, lr):
@@ -94,7 +94,7 @@ def test_a_large_offset_does_not_stop_the_search_early():
         np.testing.assert_allclose(r.x, [1.0, -2.0], atol=1e-4)
 
 
-# ---- which steps are taken -----------------------------------------------------------------------------------------
+# ---- which steps are taken ---------------------------------------------------------------------------------
 def test_decrease_never_lets_the_value_rise():
     for method in RULES:
         r = fa.minimize(rosen, np.array([-1.2, 1.0]), method=method, lr=1e-4, accept="decrease", max_iter=200)
@@ -120,10 +120,11 @@ def test_searches_with_every_rule(method, accept):
 
 
 def test_the_wolfe_search_meets_its_conditions():
-    for f, start in itertools.product((lambda x: x ** 4 - x, lambda x: 1e-3 * x ** 2 - x, lambda x: -1 / (1 + (x - 3) ** 2),
-                                       lambda x: 1e6 * x ** 2), (-2.0, 0.5, 40.0)):
-        def evaluate(x, vg=fa.value_and_grad(f)):
-            value, g = vg(x[0])
+    functions = (lambda x: x ** 4 - x, lambda x: 1e-3 * x ** 2 - x, lambda x: -1 / (1 + (x - 3) ** 2),
+                 lambda x: 1e6 * x ** 2)
+    for f, start in itertools.product(functions, (-2.0, 0.5, 40.0)):
+        def evaluate(x, f=f):
+            value, g = fa.value_and_grad(f)(x[0])
             return Point(x, value, np.array([g]))
 
         p = evaluate(np.array([start]))
@@ -141,7 +142,7 @@ def test_a_search_steps_back_from_where_the_function_ends():
         np.testing.assert_allclose(r.x, 1.0, atol=1e-6)
 
 
-# ---- results -----------------------------------------------------------------------------------------------------------
+# ---- results -----------------------------------------------------------------------------------------------
 def test_the_result():
     r = fa.minimize(quad, np.zeros(2), lr=0.05, max_iter=20, tol=0.0)
     assert isinstance(r, OptimizeResult)
@@ -216,7 +217,7 @@ def test_the_driver_needs_no_tape():
     assert descent.run(100, 1e-6, lambda d: None).success
 
 
-# ---- stopping ----------------------------------------------------------------------------------------------------------
+# ---- stopping ----------------------------------------------------------------------------------------------
 def test_divergence_stops_early_and_keeps_the_best():
     r = fa.minimize(quad, np.array([5.0, 5.0]), lr=0.3, max_iter=2000)
     assert not r.success and r.status == 4 and "diverge" in r.message
@@ -229,7 +230,7 @@ def test_divergence_stops_early_and_keeps_the_best():
 def test_values_and_gradients_that_are_not_finite(f, x0, lr):
     r = fa.minimize(f, x0, lr=lr, max_iter=100)
     assert not r.success and r.status == 3 and "finite" in r.message
-    assert r.x == x0 or np.isfinite(r.fun)
+    assert np.isfinite(r.fun) or np.isnan(f(x0))
 
 
 def test_callback():
@@ -291,15 +292,16 @@ def test_progress_without_tqdm(capsys, monkeypatch):
     assert len(lines) == 1 and "iteration 1, fun=-" in lines[0]
 
 
-# ---- misuse ------------------------------------------------------------------------------------------------------------
+# ---- misuse ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("options", "message"), [
     ({"method": "adamm"}, "method='adamm'.*'adam'"), ({"method": None}, "method=None"),
     ({"lr": -1.0}, "lr=-1.0.*positive"), ({"lr": 0.0}, "lr=0.0"), ({"lr": np.nan}, "lr=nan"), ({"lr": "1"}, "lr='1'"),
     ({"max_iter": -1}, "max_iter=-1"), ({"max_iter": 1.5}, "max_iter=1.5"), ({"max_iter": True}, "max_iter=True"),
     ({"tol": -1e-3}, "tol=-0.001"), ({"tol": "x"}, "tol='x'"), ({"accept": "lower"}, "accept='lower'.*'decrease'"),
     ({"callback": 3}, "callback=3"), ({"args": 3.0}, "args=3.0"), ({"momentum": 0.9}, "'gd' has no option momentum=0.9"),
-    ({"method": "adam", "beta1": 1.0}, "beta1=1.0.*below 1"), ({"method": "momentum", "beta": -0.1}, "beta=-0.1"),
-    ({"method": "lbfgs", "memory": 0}, "memory=0"), ({"x0": "text"}, "x0"), ({"x0": np.ones(2) * 1j}, "x0.*complex"),
+    ({"method": "adam", "beta1": 1.0}, "beta1=1.0.*below 1"),
+    ({"method": "momentum", "beta": -0.1}, "beta=-0.1"),
+    ({"method": "lbfgs", "memory": 0}, "memory=0"), ({"x0": "text"}, "x0"), ({"x0": [1j]}, "x0.*complex"),
     ({"f": 3.0}, "f=3.0"),
 ])
 def test_bad_arguments(options, message):

@@ -21,13 +21,14 @@ def wrong_by(factor, value=lambda x: x * x, slope=lambda x: 2 * x):
     return f
 
 
-@pytest.mark.parametrize("f, args", [
+@pytest.mark.parametrize(("f", "args"), [
     (lambda x: x ** 3, (0.7,)),
     (lambda x: x ** 3, (3,)),
     (lambda x: np.sum(np.exp(x) * np.sin(x)), (rng.normal(size=(2, 3)),)),
     (lambda x: np.sum(x * x), (np.ones(3, np.float32),)),
     (lambda x, y: np.outer(x, y), (rng.normal(size=2), rng.normal(size=3))),
-    (lambda p: {"a": p["w"] @ p["b"][0], "b": [p["b"][1] ** 2]}, ({"w": rng.normal(size=(2, 2)), "b": (np.ones(2), 2.0)},)),
+    (lambda p: {"a": p["w"] @ p["b"][0], "b": [p["b"][1] ** 2]},
+     ({"w": rng.normal(size=(2, 2)), "b": (np.ones(2), 2.0)},)),
     (lambda x: np.log(x), (1e-7,)),                          # the border of the domain is closer than the step
     (lambda x: x ** 1.5, (0.0,)),                            # at the border
     (lambda x: np.sqrt(x), (0.0,)),                          # infinite there

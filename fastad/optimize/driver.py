@@ -53,6 +53,7 @@ class Descent:
     def __init__(self, fun: ValueAndGrad, x0: Array, rule: Rule, search: Search, downhill: bool) -> None:
         self.fun, self.rule, self.search, self.downhill = fun, rule, search, downhill
         self.nit = self.nfev = 0
+        self.point = Point(x0, np.nan, np.full(x0.shape, np.nan))
         self.best: Point | None = None
         self.x0 = x0
         self.fresh = True                             # the rule remembers nothing

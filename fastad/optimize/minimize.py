@@ -119,8 +119,8 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
                       downhill=accept in ("armijo", "wolfe"))
     show, close = progress_display(max_iter, sign) if progress else (None, None)
 
-    def described(p: Point | None, **more: Any) -> OptimizeResult:
-        x, f, g = p or (form.start, np.nan, np.full(form.start.shape, np.nan))
+    def described(p: Point, **more: Any) -> OptimizeResult:
+        x, f, g = p
         return result_type()(x=form.tree_of(x, True), fun=np.float64(sign * f), jac=form.tree_of(sign * g, True),
                              nit=descent.nit, nfev=descent.nfev, **more)
 
@@ -142,8 +142,8 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
             close()
     history = {name: np.array(column) for name, column in descent.history.items()}
     history["fun"] *= sign
-    return described(descent.best, success=outcome.success, status=outcome.status, message=outcome.message,
-                     history=history)
+    return described(descent.best or descent.point, success=outcome.success, status=outcome.status,
+                     message=outcome.message, history=history)
 
 
 def result_type() -> type[OptimizeResult]:
