@@ -289,11 +289,11 @@ cdef int release(Tape t) except -1:
     calm(t)
     while p is not NULL:
         h = <Handle>p
-        p = h.newer
         if h.offset + h.layout.high < t.swept and not all_nothing_view(t, h.offset, h.layout):
             freed.append(h)
         else:
             others += 1
+        p = h.newer
     if others:
         rec, slot = t.n_records, t.n_slots
         while rec > 0:
@@ -368,6 +368,8 @@ cdef int collect(Tape t) except -1:
     cdef Wide *w
     slots.word = records.word = NULL
     slots.before = records.before = NULL
+    t.busy = True                         # a variable that dies meanwhile is taken off the list, nothing more
+    t.limit()
     try:
         bits_new(&slots, t.n_slots)
         bits_new(&records, t.n_records)
@@ -470,6 +472,8 @@ cdef int collect(Tape t) except -1:
     finally:
         bits_free(&slots)
         bits_free(&records)
+        t.busy = False
+        t.limit()
     return 0
 
 

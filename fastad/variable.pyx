@@ -248,8 +248,8 @@ cdef class Variable(Handle):
         cdef void *p = tape.oldest
         while p is not NULL and tape.swept:               # keep what earlier sweeps have left
             h = <Handle>p
+            harvest(tape, h)                              # may collect garbage: the next one is looked up after it
             p = h.newer
-            harvest(tape, h)
         tape.prepare_adjoints(1)
         add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
         tape.sweep(self.rec + 1, 0, 1)

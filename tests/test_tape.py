@@ -545,3 +545,36 @@ def test_garbage_collection_while_recording():
             w.zero_grad()
     finally:
         gc.set_threshold(*threshold)
+
+
+def test_garbage_collection_during_backward():
+    """Graphs that die in cycles while a sweep deposits gradients do no harm."""
+    class Box:
+        pass
+
+    def garbage(n):
+        box = Box()
+        box.me = box
+        y = fa.Variable(1.0)
+        box.kept = [y]
+        for _ in range(n):
+            y = y * 1.00001
+            box.kept.append(y)
+        y.backward(retain_graph=True)
+
+    threshold = gc.get_threshold()
+    for k in range(60):
+        gc.disable()
+        x = fa.Variable(np.ones(2))
+        kept = [x * float(i) for i in range(5)]
+        garbage(1000)
+        z = np.sum(x * x)
+        gc.enable()
+        gc.set_threshold(1 + k % 50, 1, 1)
+        try:
+            z.backward(retain_graph=True)
+            z.backward()
+        finally:
+            gc.set_threshold(*threshold)
+        np.testing.assert_array_equal(x.grad, [4.0, 4.0])
+        assert len(kept) == 5
