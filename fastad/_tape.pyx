@@ -11,7 +11,7 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray, ufunc
+from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray
 
 import os
 import threading
@@ -46,6 +46,9 @@ cdef extern from "_kernels.h":
     bint all_nothing(const double *g, Py_ssize_t n) noexcept nogil
     const int FASTAD_DEBUG
     const char *FASTAD_COMPILER
+
+cdef extern from "_ufunc.h":
+    void fa_get_loop(object ufunc, Py_ssize_t k, fa_ufunc *loop) noexcept
 
 cdef enum:
     FIRST_SLOTS = 1 << 15
@@ -561,16 +564,11 @@ cdef Tape current_tape():
     return tape
 
 
-cdef int find_loop(ufunc u, fa_ufunc *loop) except -1:
+cdef int find_loop(object u, fa_ufunc *loop) except -1:
     """Find the float64 loop of a ufunc."""
-    cdef int k, j, n = u.nin + u.nout
-    for k in range(u.ntypes):
-        for j in range(n):
-            if u.types[k * n + j] != NPY_DOUBLE:
-                break
-        else:
-            loop.call = <void (*)(char **, const intptr_t *, const intptr_t *, void *) noexcept nogil><void *>u.functions[k]
-            loop.data = u.data[k]
+    for k, signature in enumerate(u.types):
+        if signature == "d" * u.nin + "->" + "d" * u.nout:
+            fa_get_loop(u, k, loop)
             return 0
     raise ImportError(f"fastad: {u!r} has no loop for float64")
 
