@@ -7,8 +7,7 @@ this module refuse to import.
 import numpy as np
 
 import fastad as fa
-from fastad.math import INTERNAL
-from fastad.ops import OPS
+from fastad.ops import INTERNAL, OPS
 
 #: Calls in one timing of a scalar benchmark, and elements in one timing of an array benchmark.
 N = 1000

@@ -4,12 +4,14 @@ First a layer of three nodes, Matmul, Add and Sigmoid, with two variables and a 
 functions: its derivative is the product of the five local derivatives, which we look at node by node.
 """
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 import fastad as fa
 
-CHAIN = (lambda x: 2.0 * x, np.sin, np.exp, np.square, np.log)
+CHAIN: list[Callable[[Any], Any]] = [lambda x: 2.0 * x, np.sin, np.exp, np.square, np.log]
 
 
 def layer():

@@ -25,7 +25,7 @@ from .context import no_grad
 from .custom import Gate, custom_vjp
 from .errors import FreedGraphError, GradientLostError, NoGradientError
 from .graph import Graph
-from .math import *
+from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
 from .optimize import minimize
 from .special import log_softmax, logsumexp, softmax
@@ -34,5 +34,6 @@ from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
 __all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array",
-           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize", "no_grad",
-           "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]
+           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize",
+           "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp",
+           "__version__", *_functions]

@@ -315,6 +315,14 @@ cdef int release(Tape t) except -1:
     return 0
 
 
+cdef Level bottom() noexcept:
+    """The length of an empty tape."""
+    cdef Level level
+    level.slots = 1
+    level.records = level.wide = level.pool = level.objects = level.assign = 0
+    return level
+
+
 cdef void calm(Tape t) noexcept:
     """Called when a graph ends: after several small ones, give back what a large one has made the columns grow to."""
     if t.value.shape[0] <= LARGE or t.n_slots * 16 > t.value.shape[0]:
@@ -345,14 +353,14 @@ cdef void emptied(Tape t) noexcept:
     """Forget all records but the leaves at the bottom; these too when most of them are gone."""
     cdef Binding b
     calm(t)
-    if (t.living_leaves == 0 or t.kept_slots > 2 * t.living_slots + FIRST_SLOTS
+    if (t.living_leaves == 0 or t.kept.slots > 2 * t.living_slots + FIRST_SLOTS
             or len(t.leaves) > 2 * t.living_leaves + 256):
         for b in t.leaves:
             b.offset = -1
         t.leaves = []
         t.living_slots = t.living_leaves = 0
-        t.kept_slots, t.kept_records = 1, 0
-    t.truncate(t.kept_records)
+        t.kept = bottom()
+    t.restore(t.kept)
 
 
 cdef int collect(Tape t) except -1:
@@ -366,6 +374,9 @@ cdef int collect(Tape t) except -1:
     cdef uint64_t k
     cdef double dx, dy
     cdef Wide *w
+    cdef bint living_leaf
+    cdef Py_ssize_t n_assign = 0
+    cdef Level kept = bottom()
     slots.word = records.word = NULL
     slots.before = records.before = NULL
     t.busy = True                         # a variable that dies meanwhile is taken off the list, nothing more
@@ -426,6 +437,8 @@ cdef int collect(Tape t) except -1:
                 if w.extra >= 0:
                     objects.append(t.objects[w.extra])
                     w.extra = <int32_t>(len(objects) - 1)
+                living_leaf = w.kind == SPAN and w.op
+                n_assign += w.kind == ASSIGN
                 renumber(t, w, &slots, &new_pool)
                 w.out = new_slot
                 t.wide[new_wide] = w[0]
@@ -433,8 +446,9 @@ cdef int collect(Tape t) except -1:
                 new_rec += 1
                 new_wide += 1
                 new_slot += size
-            elif w.kind == ASSIGN:
-                t.n_assign -= 1
+                if living_leaf:
+                    kept.slots, kept.records, kept.wide, kept.pool = new_slot, new_rec, new_wide, new_pool
+                    kept.objects, kept.assign = len(objects), n_assign
             slot += size
         p = t.oldest
         while p is not NULL:
@@ -444,15 +458,11 @@ cdef int collect(Tape t) except -1:
             h.rec = bits_rank(&records, h.rec)
             h.born = bits_rank(&records, h.born) if h.born < t.n_records else new_rec
         leaves = []
-        t.kept_slots, t.kept_records = 1, 0
         for b in t.leaves:
             if bit(&records, b.rec):
                 b.offset = bits_rank(&slots, b.offset)
                 b.rec = bits_rank(&records, b.rec)
                 leaves.append(b)
-                if b.leaf is not NULL:
-                    t.kept_slots = b.offset + (<Handle>b.leaf).layout.size
-                    t.kept_records = b.rec + 1
             else:
                 b.offset = -1
                 if b.leaf is not NULL:
@@ -467,6 +477,7 @@ cdef int collect(Tape t) except -1:
         t.leaves, t.hooks, t.objects = leaves, hooks, objects
         t.swept = bits_rank(&slots, t.swept) if t.swept < t.n_slots else (new_slot if t.swept else 0)
         t.n_slots, t.n_records, t.n_wide, t.n_pool = new_slot, new_rec, new_wide, new_pool
+        t.n_assign, t.kept = n_assign, kept
         t.n_collections += 1
         t.collected_records = new_rec
     finally:

@@ -355,8 +355,10 @@ static int matmul_adjoint(const int64_t *p, const double *a, const double *b, co
 #ifndef FASTAD_DEBUG
 #define FASTAD_DEBUG 0
 #endif
-#if defined(__VERSION__)
-#define FASTAD_COMPILER __VERSION__
+#if defined(__clang__)
+#define FASTAD_COMPILER "Clang " __clang_version__
+#elif defined(__GNUC__)
+#define FASTAD_COMPILER "GCC " __VERSION__
 #elif defined(_MSC_VER)
 #define FASTAD_COMPILER "MSVC"
 #else

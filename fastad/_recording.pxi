@@ -158,6 +158,7 @@ cdef object unary(int op, object a):
     cdef Tape tape
     cdef Py_ssize_t x
     cdef double v, dx = 0.0
+    cdef object out
     if type(a) is Variable and fa_rows[op].differentiable:
         tape = tape_for(<Variable>a)
         x = ready(<Variable>a, tape)
@@ -165,6 +166,10 @@ cdef object unary(int op, object a):
             ensure_loops(op)
             scalar_eval(op, tape.value[x], 0.0, &v, &dx, NULL)
             return push_scalar(tape, op, x, 0, v, dx, 0.0)
+        if plain_array(a):
+            out = line(op, a, None, 0.0, (<Variable>a).layout)
+            if out is not None:
+                return out
     elif PyFloat_CheckExact(a) and fa_rows[op].differentiable:
         ensure_loops(op)
         scalar_eval(op, PyFloat_AS_DOUBLE(a), 0.0, &v, NULL, NULL)
@@ -373,60 +378,7 @@ cdef bint same_shape(Layout x, Layout y) noexcept:
     return x is y or (x.ndim == y.ndim and same_dims(x, y.dims))
 
 
-cdef object pair(int op, Handle x, Handle y):
-    """An operator on two recorded arrays of one shape without gaps: no operand needs to be looked at twice."""
-    cdef Tape tape
-    cdef Py_ssize_t slots = x.layout.size
-    cdef Wide *w
-    if x.state == NODE:
-        tape = x.tape
-        if y.state == NODE and y.tape is not tape:
-            return None
-    else:
-        tape = y.tape if y.state == NODE else current_tape()
-    if tape.paused:
-        return None
-    if x.state == LEAF:
-        tape.bind_size(x, &slots)
-    if y.state == LEAF:
-        tape.bind_size(y, &slots)
-    tape.reserve(slots, 3, 0)
-    if x.state == LEAF:
-        tape.bind(x)
-    if y.state == LEAF:
-        tape.bind(y)
-    w = tape.push(MAP, x.layout.size)
-    w.op = <uint8_t>op
-    w.a, w.b = slot_of(x), slot_of(y)
-    w.n = x.layout.size
-    w.sv = w.sx = w.sy = 1
-    run(tape, w)
-    return new_node(tape, w.out, tape.n_records - 1, x.layout)
-
-
-cdef object with_number(int op, Handle x, double c, bint left):
-    """An operator on a recorded array without gaps and a number, which stands behind the result in its block."""
-    cdef Tape tape = x.tape if x.state == NODE else current_tape()
-    cdef Py_ssize_t slots = x.layout.size + 1
-    cdef Wide *w
-    if tape.paused:
-        return None
-    if x.state == LEAF:
-        tape.bind_size(x, &slots)
-    tape.reserve(slots, 2, 0)
-    if x.state == LEAF:
-        tape.bind(x)
-    w = tape.push(MAP, x.layout.size + 1)
-    w.op = <uint8_t>op
-    w.n = x.layout.size
-    w.sv = 1
-    tape.value[w.out + w.n] = c
-    if left:
-        w.flags, w.a, w.b, w.sx, w.sy = CONSTANT_A, w.out + w.n, slot_of(x), 0, 1
-    else:
-        w.flags, w.a, w.b, w.sx, w.sy = CONSTANT_B, slot_of(x), w.out + w.n, 1, 0
-    run(tape, w)
-    return new_node(tape, w.out, tape.n_records - 1, x.layout)
+cdef object NUMBER = object()         # marks an operand of `line` that is a number
 
 
 cdef inline bint plain_array(object a) noexcept:
@@ -434,17 +386,140 @@ cdef inline bint plain_array(object a) noexcept:
     return type(a) is Variable and (<Variable>a).layout.ndim > 0 and (<Variable>a).layout.contiguous and recorded(<Variable>a)
 
 
+cdef inline bint plain_constant(object a, Layout layout) noexcept:
+    """Whether a is a float64 array in C order, of the shape of a layout."""
+    cdef Py_ssize_t d
+    if type(a) is not ndarray or PyArray_TYPE(<ndarray>a) != NPY_DOUBLE or PyArray_NDIM(<ndarray>a) != layout.ndim \
+            or not PyArray_IS_C_CONTIGUOUS(<ndarray>a) or not PyArray_ISBEHAVED_RO(<ndarray>a):
+        return False
+    for d in range(layout.ndim):
+        if PyArray_DIM(<ndarray>a, <int>d) != layout.dims[d]:
+            return False
+    return True
+
+
+cdef object array_operator(int op, object a, object b):
+    """A function of two arguments on arrays of one shape without gaps, or on one and a number; None when it is neither."""
+    cdef double c = 0.0
+    if plain_array(a):
+        if PyFloat_CheckExact(b) or PyLong_CheckExact(b):
+            c, b = b, NUMBER
+        elif type(b) is Variable:
+            if not plain_array(b) or not same_shape((<Variable>a).layout, (<Variable>b).layout):
+                return None
+            ensure_loops(op)
+            return pair(op, <Variable>a, <Variable>b)
+        elif not plain_constant(b, (<Variable>a).layout):
+            return None
+        return line(op, a, b, c, (<Variable>a).layout)
+    if not plain_array(b):
+        return None
+    if PyFloat_CheckExact(a) or PyLong_CheckExact(a):
+        c, a = a, NUMBER
+    elif not plain_constant(a, (<Variable>b).layout):
+        return None
+    return line(op, a, b, c, (<Variable>b).layout)
+
+
+cdef inline Py_ssize_t bound(Handle h, Tape tape) noexcept:
+    """The slot of a recorded array that stands on the tape, unchanged for sure; 0 when it has to be looked at."""
+    cdef Binding b
+    if h.state == NODE:
+        return h.offset if h.tape is tape else 0
+    b = h.extra.current
+    if b is None or b.tape is not tape or b.offset < 0 or b.version != h.extra.version or h.extra.exposed:
+        return 0
+    return b.offset
+
+
+cdef object pair(int op, Handle x, Handle y):
+    """An operator on two recorded arrays of one shape without gaps, the usual case of `line`."""
+    cdef Tape tape = x.tape if x.state == NODE else y.tape if y.state == NODE else current_tape()
+    cdef Py_ssize_t a = bound(x, tape), b = bound(y, tape), n = x.layout.size
+    cdef Wide *w
+    if (a == 0 or b == 0 or tape.n_slots + n > tape.slot_limit or tape.n_records >= tape.record_limit
+            or tape.n_wide >= tape.wide.shape[0]):
+        return line(op, x, y, 0.0, x.layout)
+    w = tape.push(MAP, n)
+    w.op = <uint8_t>op
+    w.a, w.b, w.n = a, b, n
+    w.sv = w.sx = w.sy = 1
+    run(tape, w)
+    return new_node(tape, w.out, tape.n_records - 1, x.layout)
+
+
+cdef object line(int op, object a, object b, double c, Layout layout):
+    """Record a map over one axis. Operands: recorded arrays, constant ones, NUMBER for the number c, None for none."""
+    cdef Tape tape = None
+    cdef Py_ssize_t n = layout.size, slots = n, constants = 0, free
+    cdef Wide *w
+    if type(a) is Variable and (<Variable>a).state == NODE:
+        tape = (<Variable>a).tape
+    if type(b) is Variable and (<Variable>b).state == NODE:
+        if tape is not None and (<Variable>b).tape is not tape:
+            return None
+        tape = (<Variable>b).tape
+    if tape is None:
+        tape = current_tape()
+    if tape.paused:
+        return None
+    if type(a) is Variable:
+        if (<Variable>a).state == LEAF:
+            tape.bind_size(<Variable>a, &slots)
+    else:
+        constants += 1 if a is NUMBER else n
+    if type(b) is Variable:
+        if (<Variable>b).state == LEAF:
+            tape.bind_size(<Variable>b, &slots)
+    elif b is not None:
+        constants += 1 if b is NUMBER else n
+    ensure_loops(op)
+    tape.reserve(slots + constants, 3, 0)
+    if type(a) is Variable and (<Variable>a).state == LEAF:
+        tape.bind(<Variable>a)
+    if type(b) is Variable and (<Variable>b).state == LEAF:
+        tape.bind(<Variable>b)
+    w = tape.push(MAP, n + constants)
+    w.op = <uint8_t>op
+    w.n = n
+    w.sv = 1
+    free = w.out + n
+    w.a = place_on_line(tape, w, a, c, &free, CONSTANT_A)
+    w.sx = a is not NUMBER
+    if b is not None:
+        w.b = place_on_line(tape, w, b, c, &free, CONSTANT_B)
+        w.sy = b is not NUMBER
+    run(tape, w)
+    return new_node(tape, w.out, tape.n_records - 1, layout)
+
+
+cdef inline Py_ssize_t place_on_line(Tape tape, Wide *w, object z, double c, Py_ssize_t *free, uint8_t constant) noexcept:
+    """The slot of an operand of `line`; constants are copied behind the result."""
+    cdef Py_ssize_t where = free[0]
+    if type(z) is Variable:
+        return slot_of(<Variable>z)
+    w.flags |= constant
+    if z is NUMBER:
+        tape.value[where] = c
+        free[0] += 1
+    elif w.n:
+        memcpy(&tape.value[where], PyArray_DATA(<ndarray>z), w.n * sizeof(double))
+        free[0] += w.n
+    return where
+
+
 cdef inline object operator(int op, object a, object b):
     """A differentiable operator, the short ways first; one of the operands is a Variable."""
-    cdef object out = None
-    if plain_array(a):
-        if PyFloat_CheckExact(b):
-            out = with_number(op, <Variable>a, PyFloat_AS_DOUBLE(b), False)
-        elif plain_array(b) and same_shape((<Variable>a).layout, (<Variable>b).layout):
-            out = pair(op, <Variable>a, <Variable>b)
-    elif PyFloat_CheckExact(a) and plain_array(b):
-        out = with_number(op, <Variable>b, PyFloat_AS_DOUBLE(a), True)
-    return binary(op, a, b) if out is None else out
+    cdef object out
+    if plain_array(a) and plain_array(b) and same_shape((<Variable>a).layout, (<Variable>b).layout):
+        out = pair(op, <Variable>a, <Variable>b)
+        if out is not None:
+            return out
+    elif (type(a) is Variable and (<Variable>a).layout.ndim) or (type(b) is Variable and (<Variable>b).layout.ndim):
+        out = array_operator(op, a, b)
+        if out is not None:
+            return out
+    return binary(op, a, b)
 
 
 node_protocol = "__fastad_node__"     # method of symbolic operands, see `apply`

@@ -51,6 +51,10 @@ cdef packed struct Wide:
     int32_t extra             # which entry of `objects`; -1: none
     uint8_t kind, op, flags, unused
 
+cdef struct Level:
+    Py_ssize_t slots, records, wide, pool, objects, assign    # how long each part of a tape is
+
+
 cdef enum State:
     NODE                      # a value on the tape
     LEAF                      # an input with data and gradient of its own
@@ -123,7 +127,7 @@ cdef class Tape:
     cdef Py_ssize_t slot_limit, record_limit     # capacities; 0 while paused or busy, so that one test covers all
     cdef Py_ssize_t swept             # slots whose adjoints the last sweeps have set
     cdef Py_ssize_t n_assign          # ASSIGN records on the tape
-    cdef Py_ssize_t kept_slots, kept_records     # leaves at the bottom that stay bound when all graphs are gone
+    cdef Level kept                   # up to the last leaf: what stays when all graphs are gone
     cdef void *oldest                 # living handles in order of creation
     cdef void *newest
     cdef Py_ssize_t n_live
@@ -149,8 +153,10 @@ cdef class Tape:
     cdef int deposit(self, Handle root) except -1
     cdef int release(self) except -1
     cdef int collect(self) except -1
+    cdef Level level(self) noexcept
     cdef void cut(self) noexcept
     cdef void truncate(self, Py_ssize_t records) noexcept
+    cdef void restore(self, Level to) noexcept
     cdef void emptied(self) noexcept
     cdef Binding bind(self, Handle leaf)
     cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1

@@ -40,6 +40,7 @@ cdef extern from "_kernels.h":
                      const double *g, double *gx, double *gy) noexcept nogil
     void swap_view(const int64_t *layout, double *view, double *saved) noexcept nogil
     void overwrite_view(const int64_t *layout, double *view, double *saved, const double *source) noexcept nogil
+    void fill(Py_ssize_t n, double c, double *d) noexcept nogil
     void fill_view(const int64_t *layout, double *view, double c) noexcept nogil
     void matmul_forward(const int64_t *p, const double *a, const double *b, double *out) noexcept nogil
     int matmul_adjoint(const int64_t *p, const double *a, const double *b, const double *g, double *ga, double *gb) noexcept nogil
@@ -151,7 +152,7 @@ cdef class Tape:
         self.value[0] = 0.0
         self.adjoint[0] = NOTHING
         self.n_slots = 1              # slot 0 takes what goes to no operand
-        self.kept_slots = 1
+        self.kept = self.level()
         self.limit()
 
     def __dealloc__(self):
@@ -350,14 +351,14 @@ cdef class Tape:
     # ---- the reverse sweep ----
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:
         """Set the adjoints of all slots from `base` up to nothing."""
-        cdef Py_ssize_t i, first = base if base < self.swept else max(self.swept, 1)
+        cdef Py_ssize_t first = base if base < self.swept else max(self.swept, 1)
         if self.adjoint.shape[0] < self.n_slots:
             self.adjoint = resized(np.asarray(self.adjoint), min(self.swept, self.n_slots),
                                     min(self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots)))
         if self.busy:
             raise RuntimeError("fastad: this tape is already being swept; backward() cannot be called from a hook or gate on it")
-        for i in range(first, self.n_slots):
-            self.adjoint[i] = NOTHING
+        if first < self.n_slots:
+            fill(self.n_slots - first, NOTHING, &self.adjoint[first])
         self.adjoint[0] = NOTHING
         self.swept = self.n_slots
         return 0
@@ -445,7 +446,7 @@ cdef class Tape:
             s.current = b
             self.living_slots += leaf.layout.size
             self.living_leaves += 1
-            self.kept_slots, self.kept_records = self.n_slots, self.n_records
+            self.kept = self.level()
         b.version = s.version
         if leaf.layout.size:
             memcpy(&self.value[b.offset], data_of(s), leaf.layout.size * sizeof(double))
@@ -488,41 +489,52 @@ cdef class Tape:
     cdef int collect(self) except -1:
         return collect(self)
 
+    cdef Level level(self) noexcept:
+        """How long the tape is now."""
+        cdef Level now
+        now.slots, now.records, now.wide, now.pool = self.n_slots, self.n_records, self.n_wide, self.n_pool
+        now.objects, now.assign = len(self.objects), self.n_assign
+        return now
+
     cdef void cut(self) noexcept:
         """The youngest variable is gone: forget the records that no older one can need."""
         cdef Py_ssize_t needed
         if self.n_live == 0:
             emptied(self)
         elif self.n_assign == 0 and not self.hooks:
-            needed = max((<Handle>self.newest).born, self.kept_records)
+            needed = max((<Handle>self.newest).born, self.kept.records)
             if needed < self.n_records:
                 self.truncate(needed)
 
     cdef void truncate(self, Py_ssize_t records) noexcept:
-        """Forget all records from `records` on; nobody may hold them."""
-        cdef Py_ssize_t slots = self.n_slots, rec = self.n_records, n_objects = -1
+        """Forget all records from `records` on; nobody may hold them, and none writes in place."""
+        cdef Level to = self.level()
         cdef Wide *w
-        while rec > records:
-            rec -= 1
-            if not is_wide(self.link[rec]):
-                slots -= 1
+        while to.records > records:
+            to.records -= 1
+            if not is_wide(self.link[to.records]):
+                to.slots -= 1
                 continue
-            self.n_wide = <Py_ssize_t>(self.link[rec] >> 8)
-            w = &self.wide[self.n_wide]
-            slots -= w.size
+            to.wide = <Py_ssize_t>(self.link[to.records] >> 8)
+            w = &self.wide[to.wide]
+            to.slots -= w.size
             if w.layout >= 0:
-                self.n_pool = w.layout
+                to.pool = w.layout
             if w.extra >= 0:
-                n_objects = w.extra
-            if w.kind == ASSIGN:
-                self.n_assign -= 1
-        self.n_records, self.n_slots = records, slots
-        self.swept = min(self.swept, slots)
+                to.objects = w.extra
+        self.restore(to)
+
+    cdef void restore(self, Level to) noexcept:
+        """Make the tape as long as it was."""
+        cdef list dropped = None
+        self.n_slots, self.n_records, self.n_wide, self.n_pool = to.slots, to.records, to.wide, to.pool
+        self.n_assign = to.assign
+        self.swept = min(self.swept, to.slots)
+        if to.objects < len(self.objects):
+            dropped = self.objects[to.objects:]       # dies last: its parts may call back
+            del self.objects[to.objects:]
         if self.hooks:
-            self.hooks = {rec: hooks for rec, hooks in self.hooks.items() if rec < records}
-        if n_objects >= 0:
-            dropped = self.objects[n_objects:]        # dies last: its parts may call back
-            del self.objects[n_objects:]
+            self.hooks = {rec: hooks for rec, hooks in self.hooks.items() if rec < to.records}
 
     cdef void emptied(self) noexcept:
         """The last living variable is gone: forget all graphs, keep the leaves at the bottom bound."""

@@ -25,5 +25,6 @@ class no_grad(ContextDecorator):  # noqa: N801  a context manager, named like Py
         variable.pause(1)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         variable.pause(-1)

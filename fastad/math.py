@@ -1,18 +1,23 @@
 """The scalar functions: ``fastad.sin`` and its kin, made by a loop over the table.
 
-Each is a C function bound to its opcode, the fastest way to record in a scalar loop. On plain numbers and arrays it gives
-what the NumPy or SciPy function of the row gives.
+Each is a C function bound to its opcode, the fastest way to record in a scalar loop. On plain numbers and arrays it
+gives what the NumPy or SciPy function of the row gives. ``math.pyi``, stamped by the build, declares them to type
+checkers.
 """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from . import ops, variable
 
-#: Rows that exist for the engine's own use.
-INTERNAL = {"keep", "drop"}
+if TYPE_CHECKING:
+    from ._typing import Function, Value
 
 
-def describe(row):
+def describe(row: ops.Op) -> str:
     """Docstring of a row's function: formula, domain and convention."""
     arguments = ", ".join("xy"[:row.arity])
-    lines = [f"{row.name}({arguments})", "--", "", row.summary or f"{row.name}.", ""]
+    lines = [f"{row.name}({arguments}, /)", "--", "", row.summary or f"{row.name}.", ""]
     if not row.external:
         lines += [f"    {row.name}({arguments}) = {row.value}"]
     if row.dx is None:
@@ -28,8 +33,15 @@ def describe(row):
     return "\n".join(lines)
 
 
-def where(condition, x, y):
-    """x where the condition holds, else y; what is not selected has no adjoint at all.
+#: Functions by the name of their row.
+ROWS: dict[str, Function] = {
+    row.name: variable.make_function(code, describe(row))
+    for code, row in enumerate(ops.OPS, 1) if row.name not in ops.INTERNAL}
+globals().update(ROWS)
+
+
+def where(condition: Value, x: Value, y: Value) -> Value:
+    """Take x where the condition holds, else y; what is not selected has no adjoint at all.
 
     Parameters
     ----------
@@ -50,8 +62,8 @@ def where(condition, x, y):
     return variable.choose(condition, x, y)
 
 
-def clip(x, low, high):
-    """x limited to the interval [low, high], ``minimum(maximum(x, low), high)``; a limit of None is none.
+def clip(x: Value, low: Value, high: Value) -> Value:
+    """Limit x to the interval [low, high], ``minimum(maximum(x, low), high)``; a limit of None is none.
 
     Parameters
     ----------
@@ -70,10 +82,8 @@ def clip(x, low, high):
     Variable(1.)
     """
     if low is not None:
-        x = maximum(x, low)
-    return x if high is None else minimum(x, high)
+        x = ROWS["maximum"](x, low)
+    return x if high is None else ROWS["minimum"](x, high)
 
 
-__all__ = ["clip", "where"] + [row.name for row in ops.OPS if row.name not in INTERNAL]
-globals().update({row.name: variable.make_function(code, describe(row)) for code, row in enumerate(ops.OPS, 1)
-                  if row.name not in INTERNAL})
+__all__ = ["clip", "where", *ROWS]

@@ -32,13 +32,16 @@ from dataclasses import dataclass
 from math import factorial, inf, nan, pi
 from typing import Any, NoReturn
 
-__all__ = ["BY_NAME", "CONSTANTS", "OPS", "Op", "validate"]
+__all__ = ["BY_NAME", "CONSTANTS", "INTERNAL", "OPS", "Op", "special_names", "validate"]
 
 ln2 = 0.6931471805599453
 nothing = -0.0
 
 #: Named constants of the expression language. ``nothing`` is -0.0, the identity of addition (see docs/design.md).
 CONSTANTS = {"pi": pi, "inf": inf, "nan": nan, "ln2": ln2, "ln10": 2.302585092994046, "nothing": nothing}
+
+#: Rows for the engine's own use; all others are functions of the package.
+INTERNAL = frozenset({"keep", "drop"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -571,6 +574,13 @@ def _check_row(op: Op, above: Mapping[str, int], every: Mapping[str, int]) -> No
         if partial is not None:
             _check_expression(partial, operands | {"v"}, every, fail)
     check(op.libm is None or op.external, "libm belongs to rows whose value is a call of themselves")
+
+
+def special_names() -> dict[str, str]:
+    """What scipy.special calls rows of the table: its name -> the name of the row."""
+    names = {op.numpy.rpartition(".")[2].removeprefix("_"): op.name for op in OPS
+             if op.numpy and op.numpy.startswith("special.")}
+    return names | {"polygamma": "polygamma", "psi": "digamma"}
 
 
 def validate(ops: Sequence[Op] = OPS) -> None:

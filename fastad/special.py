@@ -1,8 +1,11 @@
 """Functions of scipy.special: the table's rows under SciPy's names, and composites that SciPy has as Python functions.
 
-On plain numbers and arrays each gives SciPy's result.
+On plain numbers and arrays each gives SciPy's result. ``special.pyi``, stamped by the build, declares the rows to type
+checkers.
 """
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +14,15 @@ from . import ops
 from .numpy_api.registry import any_recorded, has_variables, lifted, plain
 from .variable import value_of
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+if TYPE_CHECKING:
+    from ._typing import Array, Axis, Value
 
-_NAMED = {row.numpy.rpartition(".")[2].removeprefix("_"): row.name for row in ops.OPS
-          if row.numpy and row.numpy.startswith("special.")} | {"polygamma": "polygamma", "psi": "digamma"}
-globals().update({name: getattr(rows, row) for name, row in _NAMED.items()})
-__all__ += list(_NAMED)
+_NAMED = ops.special_names()
+globals().update({name: rows.ROWS[row] for name, row in _NAMED.items()})
+__all__ = ["log_softmax", "logsumexp", "softmax", *_NAMED]
 
 
-def scipys(name, *args, **kwargs):
+def scipys(name: str, *args: Any, **kwargs: Any) -> Value:
     """SciPy's own function on plain values."""
     import scipy.special
 
@@ -29,13 +32,13 @@ def scipys(name, *args, **kwargs):
     return plain(function, args, kwargs)
 
 
-def largest(values, axis):
+def largest(values: Array, axis: Axis) -> Array:
     """The largest element over axes, kept as axes of length 1; 0 where it is not finite."""
     m = np.max(values, axis=axis, keepdims=True, initial=-np.inf)
     return np.where(np.isfinite(m), m, 0.0)
 
 
-def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
+def logsumexp(a: Value, axis: Axis = None, b: Value = None, keepdims: bool = False, return_sign: bool = False) -> Value:
     """log(sum(exp(a))) without overflow.
 
     Parameters
@@ -90,7 +93,7 @@ def logsumexp(a, axis=None, b=None, keepdims=False, return_sign=False):
     return np.where(fitted(infinite, axis, keepdims), np.max(x, axis=axis, keepdims=keepdims), out)
 
 
-def one_of_the_largest(values, m, axis):
+def one_of_the_largest(values: Array, m: Array, axis: Axis) -> Array:
     """1 at the first of the largest elements over the axes, 0 elsewhere."""
     axes = tuple(range(values.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, values.ndim)
     last = tuple(range(-len(axes), 0))
@@ -100,12 +103,12 @@ def one_of_the_largest(values, m, axis):
     return np.moveaxis(first.reshape(equal.shape), last, axes).astype(np.float64)
 
 
-def fitted(kept, axis, keepdims):
+def fitted(kept: Value, axis: Axis, keepdims: bool) -> Value:
     """A reduction with axes of length 1 as `keepdims` wants it."""
     return kept if keepdims else np.squeeze(kept, axis=axis if axis is not None else tuple(range(kept.ndim)))
 
 
-def weighted_logsumexp(x, b, axis, keepdims):
+def weighted_logsumexp(x: Value, b: Value, axis: Axis, keepdims: bool) -> Value:
     """log(sum(b exp(x))); what has the factor 0 takes no part, even where x is infinite."""
     x, b = np.broadcast_arrays(x, b)
     values = np.where(np.asarray(value_of(b)) == 0.0, -np.inf, np.asarray(value_of(x)))
@@ -114,7 +117,7 @@ def weighted_logsumexp(x, b, axis, keepdims):
     return np.log(np.sum(terms, axis=axis, keepdims=keepdims)) + fitted(m, axis, keepdims)
 
 
-def softmax(x, axis=None):
+def softmax(x: Value, axis: Axis = None) -> Value:
     """exp(x) / sum(exp(x)) without overflow.
 
     Parameters
@@ -140,7 +143,7 @@ def softmax(x, axis=None):
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
-def log_softmax(x, axis=None):
+def log_softmax(x: Value, axis: Axis = None) -> Value:
     """log(softmax(x)) with all its digits.
 
     Parameters

@@ -5,12 +5,17 @@ the tape afterwards, and no gradient of an eager Variable is touched.
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import variable
 from .tree import flatten
+
+if TYPE_CHECKING:
+    from ._typing import Argnums, Array, Function, Options
 
 __all__ = ["grad", "jacobian", "value_and_grad", "vjp"]
 
@@ -18,34 +23,35 @@ __all__ = ["grad", "jacobian", "value_and_grad", "vjp"]
 class Inputs:
     """The differentiated arguments of one call: Variables in their place, and what a gradient is given back as."""
 
-    def __init__(self, name, argnums, args):
+    def __init__(self, name: str, argnums: Argnums, args: Sequence[Any]) -> None:
         self.single = not isinstance(argnums, (tuple, list))
-        self.numbers = [argnums] if self.single else list(argnums)
+        self.numbers = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
         for k in self.numbers:
             if not isinstance(k, (int, np.integer)) or not -len(args) <= k < len(args):
                 raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} arguments given")
         self.values, self.rebuild = flatten([args[k] for k in self.numbers])
         self.variables = [variable.input_variable(checked(name, v)) for v in self.values]
         self.args = list(args)
-        for k, tree in zip(self.numbers, self.rebuild(self.variables)):
+        for k, tree in zip(self.numbers, self.rebuild(self.variables), strict=True):
             self.args[k] = tree
 
-    def shaped(self, gradients):
+    def shaped(self, gradients: Sequence[Any]) -> Any:
         """Gradients in the form, and the floating dtype, of the arguments."""
-        trees = self.rebuild([like(v, g) for v, g in zip(self.values, gradients)])
+        trees = self.rebuild([like(v, g) for v, g in zip(self.values, gradients, strict=True)])
         return trees[0] if self.single else tuple(trees)
 
-    def pull(self, y, seed):
+    def pull(self, y: Any, seed: Any) -> list[Any]:
         """Gradients of the recorded output y as plain arrays; zeros where y does not depend on an argument."""
         found = variable.pull_back(y, seed, self.variables) if isinstance(y, variable.Variable) else None
         return [np.zeros(np.shape(v)) for v in self.values] if found is None else found
 
 
-def checked(name, value):
+def checked(name: str, value: Any) -> Array:
     """An argument that can be differentiated with respect to, as float64."""
     if isinstance(value, variable.Variable):
         if variable.is_recorded(value):
-            raise NotImplementedError(f"{name}: derivatives of derivatives are not there yet; an argument is a recorded Variable")
+            raise NotImplementedError(f"{name}: derivatives of derivatives are not there yet; an argument is a "
+                                      "recorded Variable")
         value = value.value
     a = np.asarray(value)
     if a.dtype.kind == "c":
@@ -56,7 +62,7 @@ def checked(name, value):
     return a.astype(np.float64)
 
 
-def like(value, gradient):
+def like(value: Any, gradient: Array) -> Any:
     """A gradient as the argument came in: a float for a number, the floating dtype of an array."""
     if np.ndim(value) == 0 and not isinstance(value, np.ndarray):
         return type(value)(gradient) if isinstance(value, np.floating) else np.float64(gradient)
@@ -64,13 +70,13 @@ def like(value, gradient):
     return gradient.astype(dtype) if dtype is not None and dtype.kind == "f" and dtype != np.float64 else gradient
 
 
-def plain(tree):
+def plain(tree: Any) -> Any:
     """A result with the values of its Variables."""
     leaves, rebuild = flatten(tree)
     return rebuild([variable.value_of(leaf) for leaf in leaves])
 
 
-def run(name, function, inputs, kwargs, has_aux):
+def run(name: str, function: Function, inputs: Inputs, kwargs: Options, has_aux: bool) -> tuple[Any, Any]:
     """The output and the auxiliary output of the function on the inputs."""
     out = function(*inputs.args, **kwargs)
     if not has_aux:
@@ -80,7 +86,7 @@ def run(name, function, inputs, kwargs, has_aux):
     return out
 
 
-def value_and_grad(f, argnums=0, has_aux=False):
+def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., tuple[Any, Any]]:
     """A function that gives the value of `f` and its gradient.
 
     Parameters
@@ -112,7 +118,7 @@ def value_and_grad(f, argnums=0, has_aux=False):
     (5.0, array([2., 4.]))
     """
     @wraps(f)
-    def value_and_gradient(*args, **kwargs):
+    def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         inputs = Inputs("value_and_grad", argnums, args)
         out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
         if np.shape(out) != ():
@@ -125,7 +131,7 @@ def value_and_grad(f, argnums=0, has_aux=False):
     return value_and_gradient
 
 
-def grad(f, argnums=0, has_aux=False):
+def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the gradient of `f`; parameters and errors as for `value_and_grad`.
 
     Returns
@@ -142,14 +148,14 @@ def grad(f, argnums=0, has_aux=False):
     both = value_and_grad(f, argnums, has_aux)
 
     @wraps(f)
-    def gradient(*args, **kwargs):
+    def gradient(*args: Any, **kwargs: Any) -> Any:
         value, g = both(*args, **kwargs)
         return (g, value[1]) if has_aux else g
 
     return gradient
 
 
-def vjp(f, *args, has_aux=False):
+def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """The value of `f` and the function that pulls a cotangent back to its arguments.
 
     Parameters
@@ -179,22 +185,23 @@ def vjp(f, *args, has_aux=False):
     out, aux = run("vjp", f, inputs, {}, has_aux)
     outputs, rebuild = flatten(out)
 
-    def pull(cotangent):
+    def pull(cotangent: Any) -> Any:
         seeds, _ = flatten(cotangent)
         if len(seeds) != len(outputs):
             raise ValueError(f"vjp: the function has {len(outputs)} outputs, the cotangent {len(seeds)}")
         total = [np.zeros(np.shape(v)) for v in inputs.values]
-        for y, seed in zip(outputs, seeds):
+        for y, seed in zip(outputs, seeds, strict=True):
             if np.shape(seed) != np.shape(y):
                 raise ValueError(f"vjp: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
-            total = [t + g for t, g in zip(total, inputs.pull(y, np.asarray(seed, np.float64) + 0.0))]
+            pulled = inputs.pull(y, np.asarray(seed, np.float64) + 0.0)
+            total = [t + g for t, g in zip(total, pulled, strict=True)]
         return inputs.shaped(total)
 
     value = rebuild([variable.value_of(y) for y in outputs])
     return (value, pull, plain(aux)) if has_aux else (value, pull)
 
 
-def jacobian(f, argnums=0, has_aux=False):
+def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
     """A function that gives the matrix of partial derivatives of `f`, one reverse sweep per output element.
 
     Parameters
@@ -218,7 +225,7 @@ def jacobian(f, argnums=0, has_aux=False):
            [1., 0.]])
     """
     @wraps(f)
-    def matrix(*args, **kwargs):
+    def matrix(*args: Any, **kwargs: Any) -> Any:
         inputs = Inputs("jacobian", argnums, args)
         out, aux = run("jacobian", f, inputs, kwargs, has_aux)
         out = out if isinstance(out, variable.Variable) else variable.array(out)

@@ -10,7 +10,9 @@ from cpython.ref cimport PyObject
 from cpython.slice cimport PySlice_Check
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
-from numpy cimport PyArray_DATA, ndarray
+from numpy cimport (
+    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_TYPE, ndarray,
+)
 
 from operator import attrgetter
 
@@ -578,24 +580,20 @@ cdef object readable(Handle h):
 cdef object operator_call(int op, object a, object b):
     """A function of two arguments with an opcode known at run time only."""
     cdef object out
-    cdef Variable x, y
     cdef Tape tape
-    cdef Py_ssize_t slot_x, slot_y
+    cdef Py_ssize_t x, y
     cdef double v, dx, dy
-    if type(a) is Variable and type(b) is Variable and fa_rows[op].differentiable:
-        x, y = <Variable>a, <Variable>b
-        if plain_array(x) and plain_array(y) and same_shape(x.layout, y.layout):
-            ensure_loops(op)
-            out = pair(op, x, y)
-            if out is not None:
-                return out
-        elif x.layout is SCALAR:
-            tape = tape_for(y if x.state == LEAF else x)
-            slot_x, slot_y = ready(x, tape), ready(y, tape)
-            if slot_x and slot_y and roomy(tape):
+    if fa_rows[op].differentiable:
+        if type(a) is Variable and type(b) is Variable and (<Variable>a).layout is SCALAR:
+            tape = tape_for(<Variable>(b if (<Variable>a).state == LEAF else a))
+            x, y = ready(<Variable>a, tape), ready(<Variable>b, tape)
+            if x and y and roomy(tape):
                 ensure_loops(op)
-                scalar_eval(op, tape.value[slot_x], tape.value[slot_y], &v, &dx, &dy)
-                return push_scalar(tape, op, slot_x, slot_y, v, dx, dy)
+                scalar_eval(op, tape.value[x], tape.value[y], &v, &dx, &dy)
+                return push_scalar(tape, op, x, y, v, dx, dy)
+        out = array_operator(op, a, b)
+        if out is not None:
+            return out
     return apply(op, a, b)
 
 

@@ -1,6 +1,8 @@
 """Functions composed of others: differences, averages, quantiles, interpolation, polynomials, convolution."""
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
@@ -10,20 +12,23 @@ from .moving import moved
 from .reductions import axes_of, count
 from .registry import answers, lifted
 
+if TYPE_CHECKING:
+    from .._typing import Array, Axis, Function, Overlap, Value
+
 __all__ = []
 
 
-def slices(x, axis, part):
+def slices(x: Value, axis: int, part: slice) -> Value:
     """Part of x along an axis, a view."""
     return x[(*(slice(None),) * axis, part)]
 
 
 # ---- differences and integrals -------------------------------------------------------------------------------
 @answers(np.diff)
-def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
+def diff(a: Value, n: int = 1, axis: int = -1, prepend: Value = np._NoValue, append: Value = np._NoValue) -> Value:
     """Differences of neighbours, n times."""
     axis = normalize_axis_index(axis, a.ndim)
-    ends = []
+    ends: list[list[Value]] = []
     for end in (prepend, append):
         if end is np._NoValue:
             ends.append([])
@@ -39,7 +44,7 @@ def diff(a, n=1, axis=-1, prepend=np._NoValue, append=np._NoValue):
 
 
 @answers(np.ediff1d)
-def ediff1d(ary, to_end=None, to_begin=None):
+def ediff1d(ary: Value, to_end: Value = None, to_begin: Value = None) -> Value:
     """Differences of neighbours of the flattened array."""
     out = np.diff(np.ravel(ary))
     parts = [np.ravel(lifted(x, "numpy.ediff1d")) for x in (to_begin, out, to_end) if x is not None]
@@ -47,12 +52,12 @@ def ediff1d(ary, to_end=None, to_begin=None):
 
 
 @answers(np.trapezoid)
-def trapezoid(y, x=None, dx=1.0, axis=-1):
+def trapezoid(y: Value, x: Value = None, dx: float = 1.0, axis: int = -1) -> Value:
     """Integral by the trapezoidal rule."""
     y = lifted(y, "numpy.trapezoid")
     axis = normalize_axis_index(axis, y.ndim)
     if x is None:
-        width = dx
+        width: Value = dx
     else:
         x = lifted(x, "numpy.trapezoid")
         width = np.diff(x, axis=0 if x.ndim == 1 else axis)
@@ -61,7 +66,7 @@ def trapezoid(y, x=None, dx=1.0, axis=-1):
     return np.sum(width * (slices(y, axis, slice(1, None)) + slices(y, axis, slice(None, -1))) * 0.5, axis=axis)
 
 
-def steps_of(h, f, axis):
+def steps_of(h: Value, f: Value, axis: int) -> Array:
     """Distances between the points along an axis, from one spacing or from the coordinates."""
     n = f.shape[axis]
     if np.ndim(h) == 0:
@@ -71,19 +76,19 @@ def steps_of(h, f, axis):
     return np.diff(np.asarray(h, np.float64))
 
 
-def edge(near, next_, far, a, b):
+def edge(near: Value, next_: Value, far: Value, a: Value, b: Value) -> Value:
     """Second-order slope at a point from its neighbours at distances a and a + b."""
     return -(2 * a + b) / (a * (a + b)) * near + (a + b) / (a * b) * next_ - a / (b * (a + b)) * far
 
 
-def gradient_along(f, h, axis, edge_order):
+def gradient_along(f: Value, h: Value, axis: int, edge_order: int) -> Value:
     """np.gradient along one axis; h is one spacing, or the coordinates."""
     n = f.shape[axis]
     if n < edge_order + 1:
         raise ValueError(f"numpy.gradient: axis {axis} of shape {f.shape} needs at least {edge_order + 1} points")
     steps = steps_of(h, f, axis)
 
-    def at(start, stop):
+    def at(start: int, stop: int) -> Value:
         return slices(f, axis, slice(start, stop))
 
     if edge_order == 1:
@@ -100,7 +105,7 @@ def gradient_along(f, h, axis, edge_order):
 
 
 @answers(np.gradient)
-def gradient(f, *varargs, axis=None, edge_order=1):
+def gradient(f: Value, *varargs: Value, axis: int | tuple[int, ...] | None = None, edge_order: int = 1) -> Value:
     """Central differences inside, one-sided ones at the ends."""
     axes = axes_of(axis, f.ndim) if axis is None or isinstance(axis, tuple) else (normalize_axis_index(axis, f.ndim),)
     spacings = list(varargs) or [1.0]
@@ -116,13 +121,14 @@ def gradient(f, *varargs, axis=None, edge_order=1):
 
 # ---- averages ------------------------------------------------------------------------------------------------
 @answers(np.ptp)
-def ptp(a, axis=None, *, keepdims=False):
+def ptp(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest minus smallest element."""
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
 @answers(np.average)
-def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
+def average(a: Value, axis: Axis = None, weights: Value = None, returned: bool = False, *,
+            keepdims: bool = False) -> Value:
     """Weighted mean."""
     a = lifted(a, "numpy.average")
     axes = axes_of(axis, a.ndim)
@@ -142,32 +148,32 @@ def average(a, axis=None, weights=None, returned=False, *, keepdims=False):
     return (out, np.broadcast_to(scale, out.shape)) if returned else out
 
 
-def without_nan(a, fill):
+def without_nan(a: Value, fill: Value) -> Value:
     """Elements, a number in the place of nan; these carry no gradient."""
     return np.where(np.isnan(a), fill, a)
 
 
 @answers(np.nansum)
-def nansum(a, axis=None, *, keepdims=False):
+def nansum(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Sum of what is a number."""
     return np.sum(without_nan(a, 0.0), axis=axis, keepdims=keepdims)
 
 
 @answers(np.nanprod)
-def nanprod(a, axis=None, *, keepdims=False):
+def nanprod(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Product of what is a number."""
     return np.prod(without_nan(a, 1.0), axis=axis, keepdims=keepdims)
 
 
 @answers(np.nanmean)
-def nanmean(a, axis=None, *, keepdims=False):
+def nanmean(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Mean of what is a number."""
     n = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
     return np.nansum(a, axis=axis, keepdims=keepdims) / n
 
 
 @answers(np.nanvar)
-def nanvar(a, axis=None, *, ddof=0, keepdims=False):
+def nanvar(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Value:
     """Variance of what is a number."""
     n = np.sum(~np.isnan(a), axis=axis, keepdims=keepdims)
     d = without_nan(a - np.nanmean(a, axis=axis, keepdims=True), 0.0)
@@ -175,13 +181,13 @@ def nanvar(a, axis=None, *, ddof=0, keepdims=False):
 
 
 @answers(np.nanstd)
-def nanstd(a, axis=None, *, ddof=0, keepdims=False):
+def nanstd(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False) -> Value:
     """Standard deviation of what is a number."""
     return np.sqrt(np.nanvar(a, axis=axis, ddof=ddof, keepdims=keepdims))
 
 
 @answers(np.cov)
-def cov(m, y=None, rowvar=True, bias=False, ddof=None):
+def cov(m: Value, y: Value = None, rowvar: bool = True, bias: bool = False, ddof: int | None = None) -> Value:
     """Covariance matrix of variables in rows."""
     parts = [np.atleast_2d(lifted(z, "numpy.cov")) for z in (m, y) if z is not None]
     parts = [z if rowvar or z.shape[0] == 1 else z.T for z in parts]
@@ -192,7 +198,7 @@ def cov(m, y=None, rowvar=True, bias=False, ddof=None):
 
 
 @answers(np.corrcoef)
-def corrcoef(x, y=None, rowvar=True):
+def corrcoef(x: Value, y: Value = None, rowvar: bool = True) -> Value:
     """Correlation matrix of variables in rows."""
     c = np.cov(x, y, rowvar)
     if c.ndim == 0:
@@ -202,7 +208,7 @@ def corrcoef(x, y=None, rowvar=True):
 
 
 # ---- quantiles -----------------------------------------------------------------------------------------------
-def quantile_of(name, a, q, axis, keepdims, method):
+def quantile_of(name: str, a: Value, q: Value, axis: Axis, keepdims: bool, method: str) -> Value:
     """Quantiles by linear interpolation between sorted elements, as NumPy's default method."""
     if method != "linear":
         raise TypeError(f"{name}: method={method!r} is not supported with Variables; 'linear' is")
@@ -231,26 +237,26 @@ def quantile_of(name, a, q, axis, keepdims, method):
 
 
 @answers(np.quantile)
-def quantile(a, q, axis=None, *, method="linear", keepdims=False):
+def quantile(a: Value, q: Value, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Value:
     """Quantiles."""
     return quantile_of("numpy.quantile", a, q, axis, keepdims, method)
 
 
 @answers(np.percentile)
-def percentile(a, q, axis=None, *, method="linear", keepdims=False):
+def percentile(a: Value, q: Value, axis: Axis = None, *, method: str = "linear", keepdims: bool = False) -> Value:
     """Percentiles."""
     return quantile_of("numpy.percentile", a, np.asarray(value_of(q)) / 100.0, axis, keepdims, method)
 
 
 @answers(np.median)
-def median(a, axis=None, *, keepdims=False):
+def median(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Middle element, or the mean of the two in the middle."""
     return quantile_of("numpy.median", a, 0.5, axis, keepdims, "linear")
 
 
 # ---- convolution, polynomials, interpolation -----------------------------------------------------------------
 @answers(np.convolve)
-def convolve(a, v, mode="full"):
+def convolve(a: Value, v: Value, mode: Overlap = "full") -> Value:
     """Convolution of two vectors."""
     x, y = [np.atleast_1d(lifted(z, "numpy.convolve")) for z in (a, v)]
     if x.ndim != 1 or y.ndim != 1 or not x.size or not y.size:
@@ -271,13 +277,13 @@ def convolve(a, v, mode="full"):
     raise ValueError(f"numpy.convolve: mode={mode!r} is none of 'full', 'same', 'valid'")
 
 
-def windows(x, m):
+def windows(x: Value, m: int) -> Value:
     """All windows of m neighbours of a vector: a view."""
     return np.lib.stride_tricks.sliding_window_view(x, m)
 
 
 @answers(np.lib.stride_tricks.sliding_window_view)
-def sliding_window_view(x, window_shape, axis=None):
+def sliding_window_view(x: Value, window_shape: Any, axis: Axis = None) -> Value:
     """Windows as a view."""
     shape = (window_shape,) if isinstance(window_shape, (int, np.integer)) else tuple(window_shape)
     axes = tuple(range(x.ndim)) if axis is None else normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
@@ -293,7 +299,7 @@ def sliding_window_view(x, window_shape, axis=None):
 
 
 @answers(np.correlate)
-def correlate(a, v, mode="valid"):
+def correlate(a: Value, v: Value, mode: Overlap = "valid") -> Value:
     """Correlation of two vectors."""
     x, y = [np.atleast_1d(lifted(z, "numpy.correlate")) for z in (a, v)]
     out = np.convolve(x, y[::-1], mode)
@@ -305,7 +311,7 @@ def correlate(a, v, mode="valid"):
 
 
 @answers(np.polyval)
-def polyval(p, x):
+def polyval(p: Value, x: Value) -> Value:
     """A polynomial, highest power first."""
     p, x = lifted(p, "numpy.polyval"), lifted(x, "numpy.polyval")
     if p.ndim == 0:
@@ -317,7 +323,7 @@ def polyval(p, x):
 
 
 @answers(np.vander)
-def vander(x, N=None, increasing=False):
+def vander(x: Value, N: int | None = None, increasing: bool = False) -> Value:
     """Powers of a vector as columns."""
     x = lifted(x, "numpy.vander")
     if x.ndim != 1:
@@ -328,7 +334,8 @@ def vander(x, N=None, increasing=False):
 
 
 @answers(np.interp)
-def interp(x, xp, fp, left=None, right=None, period=None):
+def interp(x: Value, xp: Value, fp: Value, left: Value = None, right: Value = None,
+           period: float | None = None) -> Value:
     """Piecewise linear interpolation; slopes at a node are those of the piece that NumPy takes there."""
     if period is not None:
         raise TypeError("numpy.interp: period= is not supported with Variables; fold x with np.remainder")
@@ -349,7 +356,7 @@ def interp(x, xp, fp, left=None, right=None, period=None):
 
 # ---- others --------------------------------------------------------------------------------------------------
 @answers(np.meshgrid)
-def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
+def meshgrid(*xi: Value, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> tuple[Value, ...]:
     """Coordinates of a grid."""
     n = len(xi)
     out = []
@@ -363,7 +370,8 @@ def meshgrid(*xi, copy=True, sparse=False, indexing="xy"):
 
 
 @answers(np.linspace)
-def linspace(start, stop, num=50, endpoint=True, retstep=False, *, axis=0):
+def linspace(start: Value, stop: Value, num: int = 50, endpoint: bool = True, retstep: bool = False, *,
+             axis: int = 0) -> Value:
     """Evenly spaced numbers between recorded ends."""
     name = "numpy.linspace"
     start, stop = lifted(start, name), lifted(stop, name)
@@ -375,7 +383,7 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, *, axis=0):
 
 
 @answers(np.apply_along_axis)
-def apply_along_axis(func1d, axis, arr, *args, **kwargs):
+def apply_along_axis(func1d: Function, axis: int, arr: Value, *args: Any, **kwargs: Any) -> Value:
     """A function of vectors applied along an axis."""
     axis = normalize_axis_index(axis, arr.ndim)
     rows = np.moveaxis(arr, axis, -1)
@@ -389,7 +397,7 @@ def apply_along_axis(func1d, axis, arr, *args, **kwargs):
 
 
 @answers(np.insert)
-def insert(arr, obj, values, axis=None):
+def insert(arr: Value, obj: Value, values: Value, axis: int | None = None) -> Value:
     """Values inserted in front of elements."""
     x, y = lifted(arr, "numpy.insert"), lifted(values, "numpy.insert")
     if axis is None:

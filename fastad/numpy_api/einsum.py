@@ -2,12 +2,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from .. import variable
 from ..variable import Variable
 from .registry import answers, lifted
+
+if TYPE_CHECKING:
+    from .._typing import Shape, Value
+
+#: An operand and its labels.
+Term: TypeAlias = "tuple[Value, str]"
 
 __all__ = []
 
@@ -16,7 +24,7 @@ NAME = "numpy.einsum"
 
 
 # ---- reading the subscripts ----------------------------------------------------------------------------------
-def as_text(operands):
+def as_text(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     """Subscripts as a string and the list of operands, whichever way einsum was called."""
     if isinstance(operands[0], str):
         return operands[0].replace(" ", ""), list(operands[1:])
@@ -28,7 +36,7 @@ def as_text(operands):
     return text, items
 
 
-def parse(text, shapes):
+def parse(text: str, shapes: list[Shape]) -> tuple[list[str], str]:
     """Labels of each operand and of the result; the axes behind an ellipsis get labels that occur nowhere else."""
     left, arrow, right = text.partition("->")
     terms = left.split(",")
@@ -49,7 +57,7 @@ def parse(text, shapes):
     return terms, right
 
 
-def check_labels(text, terms, right):
+def check_labels(text: str, terms: list[str], right: str) -> None:
     """Labels are letters; those of the result are distinct and known."""
     letters = "".join(terms)
     if not all(c in LETTERS for c in letters + right):
@@ -58,9 +66,9 @@ def check_labels(text, terms, right):
         raise ValueError(f"{NAME}: in {text!r} the labels of the result repeat, or no operand has them")
 
 
-def lengths_of(text, terms, items):
+def lengths_of(text: str, terms: list[str], items: list[Any]) -> dict[str, int]:
     """The length of each label's axis; an axis of length 1 goes with any other."""
-    lengths = {}
+    lengths: dict[str, int] = {}
     for term, x in zip(terms, items, strict=True):
         for label, n in zip(term, x.shape, strict=True):
             if lengths.setdefault(label, n) == 1:
@@ -72,7 +80,7 @@ def lengths_of(text, terms, items):
 
 
 # ---- one operand ---------------------------------------------------------------------------------------------
-def diagonal(x, term):
+def diagonal(x: Value, term: str) -> Term:
     """Axes with one label become one: a view whose stride is the sum of theirs."""
     if len(set(term)) == len(term):
         return x, term
@@ -90,19 +98,19 @@ def diagonal(x, term):
     return np.lib.stride_tricks.as_strided(x, shape, strides), labels
 
 
-def without(x, term, keep):
+def without(x: Value, term: str, keep: Container[str]) -> Term:
     """Sum over the labels that are not kept."""
     axes = tuple([d for d, c in enumerate(term) if c not in keep])
     return (np.sum(x, axis=axes), "".join([c for c in term if c in keep])) if axes else (x, term)
 
 
-def narrowed(x, term, lengths):
+def narrowed(x: Value, term: str, lengths: dict[str, int]) -> Term:
     """Axes of length 1 that are broadcast against longer ones are left out."""
     axes = tuple([d for d, c in enumerate(term) if x.shape[d] == 1 and lengths[c] != 1])
     return (np.squeeze(x, axis=axes), "".join([c for d, c in enumerate(term) if d not in axes])) if axes else (x, term)
 
 
-def arranged(x, term, groups):
+def arranged(x: Value, term: str, groups: Sequence[str]) -> Value:
     """Axes in the order of the groups of labels, each group as one axis; nothing is done where nothing is to do."""
     order = tuple([term.index(c) for group in groups for c in group])
     if order != tuple(range(len(order))):
@@ -114,7 +122,7 @@ def arranged(x, term, groups):
 
 
 # ---- two operands --------------------------------------------------------------------------------------------
-def contract(x, s, y, t, keep):
+def contract(x: Value, s: str, y: Value, t: str, keep: set[str]) -> Term:
     """Two operands become one: the labels that only they have, and that are not kept, are summed over."""
     x, s = without(x, s, set(keep) | set(t))
     y, t = without(y, t, set(keep) | set(s))
@@ -136,7 +144,7 @@ def contract(x, s, y, t, keep):
     return (product if product.shape == shape else np.reshape(product, shape)), out
 
 
-def path_of(terms, right, items):
+def path_of(terms: list[str], right: str, items: list[Any]) -> list[tuple[int, ...]]:
     """Which operands to contract in which step: NumPy's path for more than two."""
     if len(items) <= 2:
         return [tuple(range(len(items)))]
@@ -145,7 +153,7 @@ def path_of(terms, right, items):
 
 
 @answers(np.einsum)
-def einsum(*operands, optimize=True):
+def einsum(*operands: Any, optimize: Any = True) -> Value:
     """Sums of products by Einstein's convention, for any number of operands.
 
     Raises
@@ -153,8 +161,8 @@ def einsum(*operands, optimize=True):
     ValueError
         When subscripts and shapes do not go together.
     """
-    text, operands = as_text(operands)
-    items = [lifted(x, NAME) for x in operands]
+    text, given = as_text(operands)
+    items = [lifted(x, NAME) for x in given]
     terms, right = parse(text, [tuple(x.shape) for x in items])
     ready = [diagonal(x, term) for x, term in zip(items, terms, strict=True)]
     lengths = lengths_of(text, [term for _, term in ready], [x for x, _ in ready])

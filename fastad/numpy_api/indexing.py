@@ -1,6 +1,8 @@
 """Selections, and the functions whose results are plain numbers."""
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .. import variable
@@ -8,10 +10,13 @@ from ..variable import Variable, value_of
 from .moving import moved
 from .registry import METHODS, answers, constant, lifted, plain_answers, reveal
 
+if TYPE_CHECKING:
+    from .._typing import Function, Mode, Value
+
 
 # ---- selections ----------------------------------------------------------------------------------------------
 @answers(np.where)
-def where(condition, x=None, y=None):
+def where(condition: Value, x: Value = None, y: Value = None) -> Value:
     """Elements of x where the condition holds, else of y; what is not selected gets nothing. Alone: plain indices."""
     if x is None and y is None:
         return np.nonzero(value_of(condition))
@@ -23,7 +28,7 @@ def where(condition, x=None, y=None):
 
 
 @answers(np.clip)
-def clip(a, a_min=None, a_max=None, *, min=None, max=None):
+def clip(a: Value, a_min: Value = None, a_max: Value = None, *, min: Value = None, max: Value = None) -> Value:
     """Elements kept between bounds; outside of them the gradient goes to the bound, on a bound both share."""
     low, high = min if a_min is None else a_min, max if a_max is None else a_max
     out = a if low is None else np.maximum(a, low)
@@ -31,7 +36,7 @@ def clip(a, a_min=None, a_max=None, *, min=None, max=None):
     return out.copy() if out is a else out
 
 
-def clip_method(self, min=None, max=None):
+def clip_method(self: Variable, min: Value = None, max: Value = None) -> Value:
     """Elements kept between bounds."""
     return np.clip(self, min, max)
 
@@ -39,7 +44,7 @@ def clip_method(self, min=None, max=None):
 METHODS["clip"] = clip_method
 
 
-def whole(indices):
+def whole(indices: Value) -> Value:
     """Indices as plain integers; a constant Variable may hold them."""
     if isinstance(indices, Variable):
         values = np.asarray(value_of(indices))
@@ -50,31 +55,31 @@ def whole(indices):
 
 
 @answers(np.take, method="take")
-def take(a, indices, axis=None, *, mode="raise"):
+def take(a: Value, indices: Value, axis: int | None = None, *, mode: Mode = "raise") -> Value:
     """Elements by index along an axis."""
     return moved(a, np.take, whole(indices), axis, mode=mode)
 
 
 @answers(np.take_along_axis)
-def take_along_axis(arr, indices, axis=-1):
+def take_along_axis(arr: Value, indices: Value, axis: int | None = -1) -> Value:
     """Elements by an array of indices, as argsort gives them."""
     return moved(arr, np.take_along_axis, whole(indices), axis)
 
 
 @answers(np.compress, method=None)
-def compress(condition, a, axis=None):
+def compress(condition: Value, a: Value, axis: int | None = None) -> Value:
     """Slices where a condition holds."""
     return moved(a, lambda positions: np.compress(condition, positions, axis))
 
 
 @answers(np.extract)
-def extract(condition, arr):
+def extract(condition: Value, arr: Value) -> Value:
     """Elements where a condition holds."""
     return moved(arr, lambda positions: np.extract(condition, positions))
 
 
 @answers(np.select)
-def select(condlist, choicelist, default=0):
+def select(condlist: Value, choicelist: Value, default: Value = 0) -> Value:
     """Elements by the first condition that holds."""
     if len(condlist) != len(choicelist):
         raise ValueError(f"numpy.select: {len(condlist)} conditions and {len(choicelist)} choices do not go together")
@@ -85,29 +90,29 @@ def select(condlist, choicelist, default=0):
 
 
 @answers(np.choose)
-def choose(a, choices, *, mode="raise"):
+def choose(a: Value, choices: Value, *, mode: Mode = "raise") -> Value:
     """Elements by the number of the array they come from."""
     items = np.broadcast_arrays(*[lifted(c, "numpy.choose") for c in choices])
     which = np.asarray(reveal(a)).astype(np.int64)
     shape = np.broadcast_shapes(which.shape, items[0].shape)
-    stacked = np.stack([np.broadcast_to(x, shape) for x in items])
+    stacked: Value = np.stack([np.broadcast_to(x, shape) for x in items])
     positions = np.arange(stacked.size).reshape(stacked.shape)
     return variable.gather(stacked, np.choose(which, list(positions), mode=mode))
 
 
 @answers(np.bincount)
-def bincount(x, /, weights=None, minlength=0):
+def bincount(x: Value, /, weights: Value = None, minlength: int = 0) -> Value:
     """Sums of weights by bin; without weights plain numbers."""
     bins = np.asarray(reveal(x))
     if weights is None or not variable.is_recorded(weights):
         return constant(np.bincount(bins, reveal(weights), minlength))
-    values = np.bincount(bins, np.asarray(value_of(weights)), minlength)
+    values: Value = np.bincount(bins, np.asarray(value_of(weights)), minlength)
     return variable.spread(weights, np.arange(weights.size), bins, np.ones(weights.size), values)
 
 
 # ---- in place ------------------------------------------------------------------------------------------------
 @answers(np.copyto)
-def copyto(dst, src):
+def copyto(dst: Value, src: Value) -> None:
     """Write into a Variable in place."""
     if not isinstance(dst, Variable):
         raise TypeError("numpy.copyto: a plain array cannot hold a gradient; write into np.zeros_like(a Variable)")
@@ -115,7 +120,7 @@ def copyto(dst, src):
 
 
 @answers(np.fill_diagonal)
-def fill_diagonal(a, val):
+def fill_diagonal(a: Value, val: Value) -> None:
     """Write a diagonal in place."""
     if not isinstance(a, Variable):
         raise TypeError("numpy.fill_diagonal: a plain array cannot hold a gradient; np.where(np.eye(n), val, a) can")
@@ -125,7 +130,7 @@ def fill_diagonal(a, val):
 
 
 @answers(np.put)
-def put(a, ind, v, mode="raise"):
+def put(a: Value, ind: Value, v: Value, mode: Mode = "raise") -> None:
     """Write elements by position in place."""
     if not isinstance(a, Variable):
         raise TypeError("numpy.put: a plain array cannot hold a gradient; write into np.zeros_like(a Variable)")
@@ -133,7 +138,7 @@ def put(a, ind, v, mode="raise"):
     a[np.unravel_index(places, a.shape)] = np.resize(lifted(v, "numpy.put"), places.shape)
 
 
-def sort_in_place(self, axis=-1):
+def sort_in_place(self: Variable, axis: int = -1) -> None:
     """Sort a Variable in place."""
     self[...] = np.sort(self, axis)
 
@@ -152,10 +157,10 @@ plain_answers(
     np.triu_indices_from)
 
 
-def shape_answer(function, attribute):
+def shape_answer(function: Function, attribute: str) -> None:
     """Declare np.shape and its kin, which are attributes."""
     @answers(function)
-    def of(a):
+    def of(a: Value) -> Value:
         return getattr(a, attribute)
 
 
@@ -164,37 +169,38 @@ shape_answer(np.ndim, "ndim")
 
 
 @answers(np.size)
-def size(a, axis=None):
+def size(a: Value, axis: int | None = None) -> Value:
     """Number of elements, or the length of an axis."""
     return a.size if axis is None else np.size(np.broadcast_to(0.0, a.shape), axis)
 
 
 @answers(np.real)
-def real(val):
+def real(val: Value) -> Value:
     """The Variable itself."""
     return val
 
 
 @answers(np.imag)
-def imag(val):
+def imag(val: Value) -> Value:
     """Zeros."""
     return constant(np.zeros(val.shape))
 
 
 @answers(np.real_if_close)
-def real_if_close(a, tol=100):
+def real_if_close(a: Value, tol: float = 100) -> Value:
     """The Variable itself."""
     return a
 
 
 @answers(np.nan_to_num)
-def nan_to_num(x, copy=True, nan=0.0, posinf=None, neginf=None):
+def nan_to_num(x: Value, copy: bool = True, nan: float = 0.0, posinf: float | None = None,
+               neginf: float | None = None) -> Value:
     """Numbers in place of nan and infinities; these carry no gradient."""
     values = np.asarray(value_of(x))
     return np.where(np.isfinite(values), x, np.nan_to_num(values, nan=nan, posinf=posinf, neginf=neginf))
 
 
-def conjugate(self):
+def conjugate(self: Variable) -> Value:
     """The Variable itself: it is real."""
     return self
 

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
@@ -11,22 +13,25 @@ from ..math import sqrt0
 from ..variable import value_of
 from .registry import answers, constant, lifted
 
+if TYPE_CHECKING:
+    from .._typing import Axis, Function, Value
+
 __all__ = []
 
 
-def both(x, y, name):
+def both(x: Value, y: Value, name: str) -> tuple[Value, Value]:
     """Two operands."""
     return lifted(x, name), lifted(y, name)
 
 
-def unfit(name, x, y, why):
+def unfit(name: str, x: Value, y: Value, why: str) -> ValueError:
     """The error for shapes that do not go together."""
     return ValueError(f"{name}: operands of shapes {tuple(x.shape)} and {tuple(y.shape)} do not fit: {why}")
 
 
 # ---- products ------------------------------------------------------------------------------------------------
 @answers(np.dot, method="dot")
-def dot(a, b):
+def dot(a: Value, b: Value) -> Value:
     """Inner product, matrix product, or product with a number; sums over a's last and b's last but one axis."""
     x, y = both(a, b, "numpy.dot")
     if x.ndim == 0 or y.ndim == 0:
@@ -39,7 +44,7 @@ def dot(a, b):
 
 
 @answers(np.inner)
-def inner(a, b, /):
+def inner(a: Value, b: Value, /) -> Value:
     """Sum over the last axes."""
     x, y = both(a, b, "numpy.inner")
     if x.ndim == 0 or y.ndim == 0:
@@ -50,14 +55,14 @@ def inner(a, b, /):
 
 
 @answers(np.outer)
-def outer(a, b):
+def outer(a: Value, b: Value) -> Value:
     """All products of two vectors."""
     x, y = both(a, b, "numpy.outer")
     return np.ravel(x)[:, None] * np.ravel(y)[None, :]
 
 
 @answers(np.vdot)
-def vdot(a, b, /):
+def vdot(a: Value, b: Value, /) -> Value:
     """Inner product of all elements."""
     x, y = both(a, b, "numpy.vdot")
     if x.size != y.size:
@@ -66,7 +71,7 @@ def vdot(a, b, /):
 
 
 @answers(np.tensordot)
-def tensordot(a, b, axes=2):
+def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
     """Sum over pairs of axes: one matrix product of reshaped operands."""
     name = "numpy.tensordot"
     x, y = both(a, b, name)
@@ -88,7 +93,7 @@ def tensordot(a, b, axes=2):
 
 
 @answers(np.kron)
-def kron(a, b):
+def kron(a: Value, b: Value) -> Value:
     """Kronecker product."""
     x, y = both(a, b, "numpy.kron")
     n = max(x.ndim, y.ndim)
@@ -98,13 +103,13 @@ def kron(a, b):
 
 
 @answers(np.trace, method="trace")
-def trace(a, offset=0, axis1=0, axis2=1):
+def trace(a: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """Sum of a diagonal."""
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1)
 
 
 @answers(np.linalg.multi_dot)
-def multi_dot(arrays):
+def multi_dot(arrays: Value) -> Value:
     """Matrix products in the cheapest order."""
     items = [lifted(x, "numpy.linalg.multi_dot") for x in arrays]
     labels = "abcdefghijklmnopqrstuvwxyz"
@@ -119,7 +124,7 @@ def multi_dot(arrays):
 
 
 # ---- norms ---------------------------------------------------------------------------------------------------
-def vector_norm(x, order, axes, keepdims):
+def vector_norm(x: Value, order: Any, axes: Axis, keepdims: bool) -> Value:
     """The norm of vectors along axes; every norm has the slope 0 at 0."""
     if order is None or order == 2:
         return sqrt0(np.sum(x * x, axis=axes, keepdims=keepdims))
@@ -134,7 +139,7 @@ def vector_norm(x, order, axes, keepdims):
     return np.where(np.asarray(value_of(powers)) == 0, np.asarray(value_of(root)), root)
 
 
-def matrix_norm(name, x, order, axes, keepdims):
+def matrix_norm(name: str, x: Value, order: Any, axes: Sequence[int], keepdims: bool) -> Value:
     """The norm of matrices whose rows and columns are two axes."""
     row, column = axes
     if order in (None, "fro"):
@@ -151,7 +156,7 @@ def matrix_norm(name, x, order, axes, keepdims):
 
 
 @answers(np.linalg.norm)
-def norm(x, ord=None, axis=None, keepdims=False):
+def norm(x: Value, ord: Any = None, axis: Axis = None, keepdims: bool = False) -> Value:
     """Norm of a vector, a matrix, or of those along axes."""
     name = "numpy.linalg.norm"
     if axis is None:
@@ -172,18 +177,18 @@ def norm(x, ord=None, axis=None, keepdims=False):
 
 if hasattr(np.linalg, "vector_norm"):
     @answers(np.linalg.vector_norm)
-    def vector_norm_(x, /, *, axis=None, keepdims=False, ord=2):
+    def vector_norm_(x: Value, /, *, axis: Axis = None, keepdims: bool = False, ord: Any = 2) -> Value:
         """Norm of vectors along axes."""
         return vector_norm(x, ord, axis, keepdims)
 
     @answers(np.linalg.matrix_norm)
-    def matrix_norm_(x, /, *, keepdims=False, ord="fro"):
+    def matrix_norm_(x: Value, /, *, keepdims: bool = False, ord: Any = "fro") -> Value:
         """Norm of the matrices in the last two axes."""
         return matrix_norm("numpy.linalg.matrix_norm", x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
 
 
 @answers(np.linalg.matrix_power)
-def matrix_power(a, n):
+def matrix_power(a: Value, n: int) -> Value:
     """Product of n equal matrices, by repeated squaring."""
     name = "numpy.linalg.matrix_power"
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
@@ -192,7 +197,8 @@ def matrix_power(a, n):
         raise TypeError(f"{name}: a negative power needs an inverse, which is not supported with Variables yet")
     if n == 0:
         return constant(np.broadcast_to(np.eye(a.shape[-1]), a.shape))
-    out, square = None, a
+    out: Value = None
+    square = a
     while n:
         if n & 1:
             out = square if out is None else out @ square
@@ -202,13 +208,13 @@ def matrix_power(a, n):
     return out if out is not a else a.copy()
 
 
-def cross_axis(x, axis):
+def cross_axis(x: Value, axis: int) -> Value:
     """An operand of the cross product with its vectors in the last axis."""
     return np.moveaxis(x, normalize_axis_index(axis, x.ndim), -1)
 
 
 @answers(np.cross)
-def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
+def cross(a: Value, b: Value, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None) -> Value:
     """Cross product of vectors with three components."""
     x, y = both(a, b, "numpy.cross")
     if axis is not None:
@@ -220,10 +226,10 @@ def cross(a, b, axisa=-1, axisb=-1, axisc=-1, axis=None):
     return np.moveaxis(np.stack(rows, -1), -1, axisc)
 
 
-def same_as(ours, theirs, **last_axes):
+def same_as(ours: Function, theirs: str, **last_axes: int) -> None:
     """np.linalg's own name for a function of NumPy; matrices are in the last axes there."""
     @answers(getattr(np.linalg, theirs))
-    def same(*args, **kwargs):
+    def same(*args: Any, **kwargs: Any) -> Value:
         return ours(*args, **last_axes, **kwargs)
 
 

@@ -6,9 +6,15 @@ positions of the elements; the result says which element goes where.
 """
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from .. import variable
+
+if TYPE_CHECKING:
+    from .._typing import Function, Index, Order, Shape, Value
+    from ..variable import Variable
 
 __all__ = ["c_strides", "dense", "moved", "positions_of", "reshaped", "viewed"]
 
@@ -19,12 +25,12 @@ _START = _BYTE.__array_interface__["data"][0]
 class Dummy:
     """What np.asarray turns into an array of bytes with any shape and strides, over one byte of memory."""
 
-    def __init__(self, shape, strides):
+    def __init__(self, shape: Shape, strides: Shape) -> None:
         self.__array_interface__ = {"version": 3, "typestr": "|i1", "data": (_START, False), "shape": shape,
                                     "strides": strides}
 
 
-def c_strides(shape):
+def c_strides(shape: Shape) -> Shape:
     """Strides in elements of a C-ordered array."""
     strides, step = [], 1
     for n in reversed(shape):
@@ -33,12 +39,12 @@ def c_strides(shape):
     return tuple(reversed(strides))
 
 
-def viewed(x, function, *args, **kwargs):
+def viewed(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """The view(s) of x that a NumPy function makes; it must neither read nor copy elements."""
     # One byte per element, so that strides in bytes are strides in elements. Nothing behind the first byte is touched.
     dummy = np.asarray(Dummy(x.shape, x.strides_in_elements))
 
-    def same_view(made):
+    def same_view(made: Any) -> Value:
         if isinstance(made, (list, tuple)):
             return type(made)([same_view(item) for item in made])
         if not isinstance(made, np.ndarray):          # a 0-d array indexed is a scalar
@@ -49,22 +55,22 @@ def viewed(x, function, *args, **kwargs):
     return same_view(function(dummy, *args, **kwargs))
 
 
-def positions_of(x):
+def positions_of(x: Value) -> Index:
     """The position of each element of x in C order."""
     return np.arange(x.size, dtype=np.int64).reshape(x.shape)
 
 
-def moved(x, function, *args, **kwargs):
+def moved(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """What a NumPy function that copies elements makes of x."""
     return variable.gather(x, function(positions_of(x), *args, **kwargs))
 
 
-def dense(x, shape):
+def dense(x: Value, shape: Shape) -> Variable:
     """x, which lies in C order without gaps, in another shape of the same size."""
     return variable.view(x, 0, shape, c_strides(shape))
 
 
-def reshaped(x, shape, order="C"):
+def reshaped(x: Value, shape: Any, order: Order = "C") -> Value:
     """np.reshape: a view where x lies in C order, else a view of a copy.
 
     Raises
@@ -79,7 +85,7 @@ def reshaped(x, shape, order="C"):
     return dense(variable.dense_view(x), full_shape(x, shape))
 
 
-def full_shape(x, shape):
+def full_shape(x: Value, shape: Any) -> Shape:
     """A new shape for x, with -1 filled in."""
     if isinstance(shape, (int, np.integer)):
         if shape in (-1, x.size):

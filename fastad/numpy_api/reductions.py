@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
@@ -12,48 +14,52 @@ from ..variable import value_of
 from .moving import moved, positions_of
 from .registry import answers
 
+if TYPE_CHECKING:
+    from .._typing import Array, Axis, Function, Shape, Value
+
 __all__ = ["axes_of", "count", "extremum", "kept_shape", "unreduced"]
 
 
 # ---- axes ----------------------------------------------------------------------------------------------------
-def axes_of(axis, ndim):
+def axes_of(axis: Axis, ndim: int) -> Shape:
     """The axes meant by None, an integer or a tuple: sorted, not negative."""
     if axis is None or (ndim == 0 and axis in (0, -1)):      # NumPy lets scalars be reduced over axis 0
         return tuple(range(ndim))
     return tuple(sorted(normalize_axis_tuple(axis, ndim)))
 
 
-def count(shape, axes):
+def count(shape: Shape, axes: Shape) -> int:
     """How many elements are reduced to one."""
     return math.prod([shape[d] for d in axes])
 
 
-def kept_shape(shape, axes, keepdims):
+def kept_shape(shape: Shape, axes: Shape, keepdims: bool) -> Shape:
     """The shape of a reduction's result."""
     return tuple([1 if d in axes else n for d, n in enumerate(shape) if keepdims or d not in axes])
 
 
-def unreduced(g, shape, axes):
+def unreduced(g: Value, shape: Shape, axes: Shape) -> Value:
     """A reduction's result, given flat, in a shape that broadcasts against the operand."""
     return np.reshape(g, kept_shape(shape, axes, True))
 
 
 # ---- sums ----------------------------------------------------------------------------------------------------
 @answers(np.sum, method="sum")
-def sum_(a, axis=None, *, keepdims=False):
+def sum_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Sum over axes."""
     return variable.total(a, axes_of(axis, a.ndim), keepdims)
 
 
 @answers(np.mean, method="mean")
-def mean(a, axis=None, *, keepdims=False):
+def mean(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Mean over axes."""
     axes = axes_of(axis, a.ndim)
     return variable.total(a, axes, keepdims) / float(count(a.shape, axes))
 
 
 @answers(np.var, method="var")
-def var(a, axis=None, *, ddof=0, keepdims=False, correction=None):
+def var(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False,
+        correction: float | None = None) -> Value:
     """Mean square distance from the mean."""
     axes = axes_of(axis, a.ndim)
     d = a - mean_of(a, axes)
@@ -61,19 +67,20 @@ def var(a, axis=None, *, ddof=0, keepdims=False, correction=None):
     return variable.total(d * d, axes, keepdims) / float(max(n, 0))
 
 
-def mean_of(a, axes):
+def mean_of(a: Value, axes: Shape) -> Value:
     """The mean, ready to be broadcast."""
     return variable.total(a, axes, True) / float(count(a.shape, axes))
 
 
 @answers(np.std, method="std")
-def std(a, axis=None, *, ddof=0, keepdims=False, correction=None):
+def std(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False,
+        correction: float | None = None) -> Value:
     """Root of the variance; the slope is 0 where all elements are equal, as for a norm."""
     return sqrt0(np.var(a, axis, ddof=ddof if correction is None else correction, keepdims=keepdims))
 
 
 # ---- extrema -------------------------------------------------------------------------------------------------
-def extremum(a, function, axis, keepdims):
+def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
     """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
     values = np.asarray(value_of(a))
     axes = axes_of(axis, a.ndim)
@@ -96,31 +103,31 @@ def extremum(a, function, axis, keepdims):
 
 
 @answers(np.max, np.amax, method="max")
-def max_(a, axis=None, *, keepdims=False):
+def max_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest element over axes."""
     return extremum(a, np.max, axis, keepdims)
 
 
 @answers(np.min, np.amin, method="min")
-def min_(a, axis=None, *, keepdims=False):
+def min_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Smallest element over axes."""
     return extremum(a, np.min, axis, keepdims)
 
 
 @answers(np.nanmax)
-def nanmax(a, axis=None, *, keepdims=False):
+def nanmax(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest element that is a number."""
     return extremum(a, np.fmax.reduce, axis, keepdims)
 
 
 @answers(np.nanmin)
-def nanmin(a, axis=None, *, keepdims=False):
+def nanmin(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Smallest element that is a number."""
     return extremum(a, np.fmin.reduce, axis, keepdims)
 
 
 # ---- products ------------------------------------------------------------------------------------------------
-def products_before(x):
+def products_before(x: Array) -> Array:
     """The product of all elements before each one along the last axis; no division, so that zeros do no harm."""
     ones = np.ones((*x.shape[:-1], 1))
     return np.cumprod(np.concatenate([ones, x[..., :-1]], axis=-1), axis=-1)
@@ -129,10 +136,10 @@ def products_before(x):
 class Product:
     """The derivative of a product: for each element the product of all others, prefix times suffix."""
 
-    def __init__(self, x, axes):
+    def __init__(self, x: Array, axes: Shape) -> None:
         self.x, self.axes = np.array(x), axes         # a leaf's values may change before the sweep
 
-    def pull(self, upstream):
+    def pull(self, upstream: list[Array]) -> list[Array]:
         """Gradient of the factors."""
         last = tuple(range(-len(self.axes), 0))
         x = np.moveaxis(self.x, self.axes, last)
@@ -143,7 +150,7 @@ class Product:
 
 
 @answers(np.prod, method="prod")
-def prod(a, axis=None, *, keepdims=False):
+def prod(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Product over axes; exact where factors are 0."""
     axes = axes_of(axis, a.ndim)
     values = np.asarray(value_of(a))
@@ -156,10 +163,10 @@ def prod(a, axis=None, *, keepdims=False):
 class CumulativeSum:
     """The derivative of cumsum along an axis: a cumsum from the other end."""
 
-    def __init__(self, shape, axis):
+    def __init__(self, shape: Shape, axis: int) -> None:
         self.shape, self.axis = shape, axis
 
-    def pull(self, upstream):
+    def pull(self, upstream: list[Array]) -> list[Array]:
         """Gradient of the terms."""
         g = np.flip(np.reshape(upstream[0], self.shape), self.axis)
         return [np.flip(np.cumsum(g, self.axis), self.axis).reshape(-1)]
@@ -168,10 +175,10 @@ class CumulativeSum:
 class CumulativeProduct:
     """The derivative of cumprod along an axis, by a recurrence from the end that divides by nothing."""
 
-    def __init__(self, x, axis):
+    def __init__(self, x: Array, axis: int) -> None:
         self.x, self.axis = np.array(x), axis         # a leaf's values may change before the sweep
 
-    def pull(self, upstream):
+    def pull(self, upstream: list[Array]) -> list[Array]:
         """Gradient of the factors: everything before, times what follows and is still to be multiplied."""
         x = np.moveaxis(self.x, self.axis, -1)
         g = np.moveaxis(np.reshape(upstream[0], self.x.shape), self.axis, -1)
@@ -182,7 +189,7 @@ class CumulativeProduct:
         return [np.moveaxis(products_before(x) * rest, -1, self.axis).reshape(-1)]
 
 
-def cumulative(a, axis, function, make):
+def cumulative(a: Value, axis: int | None, function: Function, make: Callable[[Array, int], Any]) -> Value:
     """A cumulative function; None as axis means the flattened array."""
     if axis is None:
         a, axis = np.ravel(a), 0
@@ -196,21 +203,21 @@ def cumulative(a, axis, function, make):
 
 
 @answers(np.cumsum, method="cumsum")
-def cumsum(a, axis=None):
+def cumsum(a: Value, axis: int | None = None) -> Value:
     """Sums of the first 1, 2, 3, ... elements."""
     return cumulative(a, axis, np.cumsum, lambda values, axis: CumulativeSum(values.shape, axis))
 
 
 @answers(np.cumprod, method="cumprod")
-def cumprod(a, axis=None):
+def cumprod(a: Value, axis: int | None = None) -> Value:
     """Products of the first 1, 2, 3, ... elements; exact where factors are 0."""
     return cumulative(a, axis, np.cumprod, CumulativeProduct)
 
 
-def array_api(function, ours, start):
+def array_api(function: Function, ours: Function, start: float) -> None:
     """Declare np.cumulative_sum or np.cumulative_prod."""
     @answers(function)
-    def cumulative_of(x, /, *, axis=None, include_initial=False):
+    def cumulative_of(x: Value, /, *, axis: int | None = None, include_initial: bool = False) -> Value:
         if axis is None and x.ndim > 1:
             raise ValueError(f"numpy.{function.__name__}: say along which axis of an array of shape {x.shape}")
         out = ours(x, axis=axis)
@@ -227,20 +234,20 @@ if hasattr(np, "cumulative_sum"):                     # NumPy 2.1
 
 
 @answers(np.nancumsum)
-def nancumsum(a, axis=None):
+def nancumsum(a: Value, axis: int | None = None) -> Value:
     """Cumulative sum of what is a number."""
     return np.cumsum(np.where(np.isnan(a), 0.0, a), axis)
 
 
 @answers(np.nancumprod)
-def nancumprod(a, axis=None):
+def nancumprod(a: Value, axis: int | None = None) -> Value:
     """Cumulative product of what is a number."""
     return np.cumprod(np.where(np.isnan(a), 1.0, a), axis)
 
 
 # ---- order ---------------------------------------------------------------------------------------------------
 @answers(np.sort)
-def sort(a, axis=-1, kind=None, *, stable=None):
+def sort(a: Value, axis: int | None = -1, kind: str | None = None, *, stable: bool | None = None) -> Value:
     """Elements in ascending order, nan last; each takes its gradient along."""
     if axis is None:
         a, axis = np.ravel(a), 0
@@ -249,7 +256,7 @@ def sort(a, axis=-1, kind=None, *, stable=None):
 
 
 @answers(np.partition)
-def partition(a, kth, axis=-1, kind="introselect"):
+def partition(a: Value, kth: Any, axis: int | None = -1, kind: str = "introselect") -> Value:
     """Elements with the k-th in its sorted place."""
     if axis is None:
         a, axis = np.ravel(a), 0

@@ -6,19 +6,27 @@ Parameters that no answer knows (``out``, ``where``, ``dtype`` and so on) are re
 """
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
 import numpy as np
 
 from .. import variable
 from ..errors import FreedGraphError
 from ..variable import Variable, is_recorded, value_of
 
+if TYPE_CHECKING:
+    from .._typing import Answer, Function, Options, Value
+
+F = TypeVar("F", bound="Function")
+
 __all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "has_variables",
            "is_plain_default", "lifted", "plain", "plain_answers", "refusal", "reveal"]
 
 #: NumPy function -> what answers it on Variables.
-ANSWERS = {}
+ANSWERS: dict[Any, Answer] = {}
 #: Name of an ndarray method -> function of the Variable and the method's arguments.
-METHODS = {}
+METHODS: dict[str, Answer] = {}
 
 #: What to do instead of a parameter that is refused.
 WAY_OUT = {
@@ -34,12 +42,12 @@ WAY_OUT = {
 SAYS_NOTHING = {"order": ("C", "K", "A"), "subok": (True, False), "casting": ("same_kind", "unsafe"), "copy": (False,)}
 
 
-def refusal(name, key):
+def refusal(name: str, key: str) -> TypeError:
     """The error for a parameter that has no meaning on Variables."""
     return TypeError(f"{name}: {key}= is not supported with Variables; {WAY_OUT.get(key, 'leave it out')}")
 
 
-def is_plain_default(key, value):
+def is_plain_default(key: str, value: Any) -> bool:
     """Whether a parameter says no more than leaving it out would."""
     if value is None or value is np._NoValue:
         return True
@@ -51,7 +59,7 @@ def is_plain_default(key, value):
 
 
 # ---- operands ----------------------------------------------------------------------------------------------
-def anywhere(items, wanted):
+def anywhere(items: Iterable[Any], wanted: Callable[[Variable], bool]) -> bool:
     """Whether a Variable with a property stands among arguments, in lists of them or in object arrays."""
     for x in items:
         if isinstance(x, Variable):
@@ -65,17 +73,17 @@ def anywhere(items, wanted):
     return False
 
 
-def any_recorded(items):
+def any_recorded(items: Iterable[Any]) -> bool:
     """Whether a gradient can flow through one of the arguments."""
     return anywhere(items, is_recorded)
 
 
-def has_variables(items):
+def has_variables(items: Iterable[Any]) -> bool:
     """Whether a Variable of any kind is among the arguments."""
     return anywhere(items, lambda x: True)
 
 
-def check_alive(x):
+def check_alive(x: Value) -> None:
     """Refuse the value of a freed graph."""
     try:
         x.register_hook(check_alive)
@@ -85,7 +93,7 @@ def check_alive(x):
         pass
 
 
-def reveal(x, check=False):
+def reveal(x: Value, check: bool = False) -> Value:
     """An argument with plain values in place of its Variables."""
     if isinstance(x, Variable):
         if check:
@@ -99,7 +107,7 @@ def reveal(x, check=False):
     return x
 
 
-def constant(out):
+def constant(out: Value) -> Value:
     """A result without gradient: numbers as constant Variables, truth values and integers as they are."""
     if isinstance(out, (list, tuple)):
         items = [constant(item) for item in out]
@@ -109,7 +117,7 @@ def constant(out):
     return out
 
 
-def lifted(x, name):
+def lifted(x: Value, name: str) -> Value:
     """An operand as a Variable or as a float64 array; constants become arrays."""
     if isinstance(x, Variable):
         return x if is_recorded(x) else np.asarray(reveal(x, check=True))
@@ -123,12 +131,12 @@ def lifted(x, name):
 
 
 # ---- what surrounds an answer -------------------------------------------------------------------------------
-def plain(function, args, kwargs, check=True):
+def plain(function: Function, args: Iterable[Any], kwargs: Options, check: bool = True) -> Value:
     """What NumPy gives for the values, as a constant."""
     return constant(function(*[reveal(a, check) for a in args], **{k: reveal(a, check) for k, a in kwargs.items()}))
 
 
-def by_name(function, name, args, most):
+def by_name(function: Function, name: str, args: tuple[Any, ...], most: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional arguments beyond the first `most` under the names that NumPy gives them."""
     import inspect
 
@@ -141,7 +149,7 @@ def by_name(function, name, args, most):
     return args[:most], dict(zip(names, args[most:], strict=False))
 
 
-def first_by_name(function, kwargs):
+def first_by_name(function: Function, kwargs: Options) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The first argument of a call that names it, as a positional one."""
     import inspect
 
@@ -150,7 +158,7 @@ def first_by_name(function, kwargs):
     return ((kwargs.pop(name),), kwargs) if name in kwargs else ((), kwargs)
 
 
-def known(name, parameters, open_ended, kwargs):
+def known(name: str, parameters: frozenset[str], open_ended: bool, kwargs: Options) -> dict[str, Any]:
     """The keyword arguments that an answer takes; one it does not know must say no more than its default."""
     taken = {}
     for key, value in kwargs.items():
@@ -162,13 +170,13 @@ def known(name, parameters, open_ended, kwargs):
     return taken
 
 
-def name_of(function):
+def name_of(function: Function) -> str:
     """``numpy.linalg.norm`` and its kin; ufuncs know only their last name."""
     module = getattr(function, "__module__", None) or "numpy"
     return f"{module}.{function.__name__}"
 
 
-def shapes_of(args):
+def shapes_of(args: Iterable[Any]) -> list[str]:
     """The shapes of the operands, for messages."""
     shapes = []
     for x in args:
@@ -179,7 +187,7 @@ def shapes_of(args):
     return shapes
 
 
-def explained(error, name, args):
+def explained(error: ValueError, name: str, args: Iterable[Any]) -> ValueError:
     """A ValueError of NumPy's with the name of the function and the shapes of its operands."""
     text = str(error)
     if type(error) is not ValueError or text.startswith("numpy."):
@@ -187,14 +195,14 @@ def explained(error, name, args):
     return ValueError(f"{name}: {text} (operands of shapes {', '.join(shapes_of(args))})")
 
 
-def surrounded(function, answer, name):
+def surrounded(function: Function, answer: Answer, name: str) -> Answer:
     """The answer with everything that holds for all functions."""
     code = answer.__code__
     variadic, open_ended = bool(code.co_flags & 0x04), bool(code.co_flags & 0x08)     # *args, **kwargs
     most = code.co_argcount
     parameters = frozenset(code.co_varnames[:most + code.co_kwonlyargcount])
 
-    def answered(*args, **kwargs):
+    def answered(*args: Any, **kwargs: Any) -> Value:
         if not args:                                  # np.flip(m=x): what is first in NumPy is first here
             args, kwargs = first_by_name(function, kwargs)
         if len(args) > most and not variadic:
@@ -214,9 +222,9 @@ def surrounded(function, answer, name):
     return answered
 
 
-def answers(*functions, method=None):
+def answers(*functions: Function, method: str | None = None) -> Callable[[F], F]:
     """Decorator: the function below answers these NumPy functions, and the ndarray method of that name."""
-    def install(answer):
+    def install(answer: F) -> F:
         for function in functions:
             ANSWERS[function] = surrounded(function, answer, name_of(function))
         if method:
@@ -225,10 +233,10 @@ def answers(*functions, method=None):
     return install
 
 
-def plain_answers(*functions, methods=()):
+def plain_answers(*functions: Function, methods: Sequence[str] = ()) -> None:
     """Declare functions whose results carry no gradient: NumPy computes them from the values."""
     for function in functions:
-        def answered(*args, _function=function, **kwargs):
+        def answered(*args: Any, _function: Function = function, **kwargs: Any) -> Value:
             if not is_plain_default("out", kwargs.get("out")):
                 raise refusal(name_of(_function), "out")
             return plain(_function, args, kwargs, check=False)

@@ -1,6 +1,9 @@
 """Shape functions: views wherever NumPy gives views, blocks where it joins arrays."""
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -9,43 +12,48 @@ from ..variable import Variable
 from .moving import c_strides, moved, positions_of, reshaped, viewed
 from .registry import METHODS, answers, lifted
 
+if TYPE_CHECKING:
+    from .._typing import Axis, Function, Order, Value
+
+F = TypeVar("F", bound="Function")
+
 
 # ---- views ---------------------------------------------------------------------------------------------------
 @answers(np.transpose)
-def transpose(a, axes=None):
+def transpose(a: Value, axes: Axis = None) -> Value:
     """Axes in another order."""
     return a.T if axes is None else viewed(a, np.transpose, axes)
 
 
 @answers(np.reshape)
-def reshape(a, shape, order="C", *, copy=None):
+def reshape(a: Value, shape: Any, order: Order = "C", *, copy: bool | None = None) -> Value:
     """The elements in C order in another shape."""
     out = reshaped(a, shape, order)
     return out.copy() if copy else out
 
 
 @answers(np.ravel, method="ravel")
-def ravel(a, order="C"):
+def ravel(a: Value, order: Order = "C") -> Value:
     """One axis."""
     return reshaped(a, (-1,) if a.size else (0,), "F" if order == "F" else "C")
 
 
 @answers(np.swapaxes, method="swapaxes")
-def swapaxes(a, axis1, axis2):
+def swapaxes(a: Value, axis1: int, axis2: int) -> Value:
     """Two axes exchanged."""
     return viewed(a, np.swapaxes, axis1, axis2)
 
 
 @answers(np.squeeze, method="squeeze")
-def squeeze(a, axis=None):
+def squeeze(a: Value, axis: Axis = None) -> Value:
     """Axes of length 1 removed."""
     return viewed(a, np.squeeze, axis)
 
 
-def view_answer(function):
+def view_answer(function: Function) -> None:
     """Declare a function whose result is a view that follows from shape and strides alone."""
     @answers(function)
-    def view_of(a, *args, **kwargs):
+    def view_of(a: Value, *args: Any, **kwargs: Any) -> Value:
         return viewed(a, function, *args, **kwargs)
 
 
@@ -56,31 +64,31 @@ for _name in ("moveaxis", "rollaxis", "expand_dims", "flip", "flipud", "fliplr",
 
 
 @answers(np.diagonal, method="diagonal")
-def diagonal(a, offset=0, axis1=0, axis2=1):
+def diagonal(a: Value, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
     """A diagonal, along the last axis of the result."""
     return viewed(a, np.diagonal, offset, axis1, axis2)
 
 
 @answers(np.broadcast_to)
-def broadcast_to(array, shape, *, subok=False):
+def broadcast_to(array: Value, shape: Any, *, subok: bool = False) -> Value:
     """Axes and lengths added with stride 0."""
     return viewed(array, np.broadcast_to, shape)
 
 
 @answers(np.broadcast_arrays)
-def broadcast_arrays(*args, subok=False):
+def broadcast_arrays(*args: Any, subok: bool = False) -> tuple[Value, ...]:
     """All operands in their common shape."""
     items = [lifted(x, "numpy.broadcast_arrays") for x in args]
     shape = np.broadcast_shapes(*[x.shape for x in items])
     return tuple(np.broadcast_to(x, shape) for x in items)
 
 
-def at_least(name, n):
+def at_least(name: str, n: int) -> None:
     """Declare np.atleast_1d and its kin."""
     function = getattr(np, name)
 
     @answers(function)
-    def at_least_of(*arys):
+    def at_least_of(*arys: Value) -> Value:
         made = [viewed(x, function) if isinstance(x, Variable) else function(x)
                 for x in (lifted(x, f"numpy.{name}") for x in arys)]
         return made[0] if len(made) == 1 else tuple(made)
@@ -92,7 +100,7 @@ for _n in (1, 2, 3):
 
 # ---- joining -------------------------------------------------------------------------------------------------
 @answers(np.concatenate)
-def concatenate(arrays, axis=0):
+def concatenate(arrays: Value, axis: int | None = 0) -> Value:
     """Arrays one behind the other; one copy each."""
     name = "numpy.concatenate"
     items = [lifted(x, name) for x in arrays]
@@ -114,7 +122,7 @@ def concatenate(arrays, axis=0):
 
 
 @answers(np.stack)
-def stack(arrays, axis=0):
+def stack(arrays: Value, axis: int = 0) -> Value:
     """Arrays side by side along a new axis."""
     items = [lifted(x, "numpy.stack") for x in arrays]
     shape = items[0].shape
@@ -128,61 +136,61 @@ def stack(arrays, axis=0):
     return variable.new_block(full, [(k * strides[axis], rest, x) for k, x in enumerate(items)])
 
 
-def lifted_all(tup, name, least=None):
+def lifted_all(tup: Iterable[Any], name: str, least: Function | None = None) -> list[Any]:
     """Operands of a joining function, with at least so many axes."""
     items = [lifted(x, name) for x in tup]
     return items if least is None else [least(x) for x in items]
 
 
 @answers(np.vstack)
-def vstack(tup):
+def vstack(tup: Value) -> Value:
     """Rows below each other."""
     return np.concatenate(lifted_all(tup, "numpy.vstack", np.atleast_2d), 0)
 
 
 @answers(np.hstack)
-def hstack(tup):
+def hstack(tup: Value) -> Value:
     """Columns beside each other."""
     items = lifted_all(tup, "numpy.hstack", np.atleast_1d)
     return np.concatenate(items, 0 if items and items[0].ndim == 1 else 1)
 
 
 @answers(np.dstack)
-def dstack(tup):
+def dstack(tup: Value) -> Value:
     """Layers behind each other."""
     return np.concatenate(lifted_all(tup, "numpy.dstack", np.atleast_3d), 2)
 
 
 @answers(np.column_stack)
-def column_stack(tup):
+def column_stack(tup: Value) -> Value:
     """Vectors as columns."""
     items = lifted_all(tup, "numpy.column_stack")
     return np.concatenate([np.reshape(x, (-1, 1)) if x.ndim < 2 else x for x in items], 1)
 
 
 @answers(np.append)
-def append(arr, values, axis=None):
+def append(arr: Value, values: Value, axis: int | None = None) -> Value:
     """`values` behind `arr`."""
     items = lifted_all((arr, values), "numpy.append")
     return np.concatenate([np.ravel(x) for x in items] if axis is None else items, axis or 0)
 
 
-def depth_of(arrays):
+def depth_of(arrays: Value) -> int:
     """How deep the lists of np.block are nested."""
     return 1 + max([depth_of(item) for item in arrays], default=0) if isinstance(arrays, list) else 0
 
 
 @answers(np.block)
-def block(arrays):
+def block(arrays: Value) -> Value:
     """Blocks joined as nested lists show them."""
     depth = depth_of(arrays)
 
-    def leaves(item):
+    def leaves(item: Value) -> list[int]:
         return [leaf for part in item for leaf in leaves(part)] if isinstance(item, list) else [np.ndim(item)]
 
     ndim = max([depth, *leaves(arrays)])
 
-    def joined(item, level):
+    def joined(item: Value, level: int) -> Value:
         if isinstance(item, list):
             return np.concatenate([joined(part, level + 1) for part in item], axis=level - depth)
         x = lifted(item, "numpy.block")
@@ -194,26 +202,27 @@ def block(arrays):
 
 # ---- copies of elements --------------------------------------------------------------------------------------
 @answers(np.repeat, method="repeat")
-def repeat(a, repeats, axis=None):
+def repeat(a: Value, repeats: Value, axis: int | None = None) -> Value:
     """Each element several times."""
     return moved(a, np.repeat, repeats, axis)
 
 
-def moving_answer(function):
+def moving_answer(function: Function) -> None:
     """Declare a function that copies elements to other places."""
     @answers(function)
-    def moved_by(a, *args, **kwargs):
+    def moved_by(a: Value, *args: Any, **kwargs: Any) -> Value:
         return moved(a, function, *args, **kwargs)
 
 
+_function: Function
 for _function in (np.tile, np.roll, np.delete, np.fft.fftshift, np.fft.ifftshift):
     moving_answer(_function)
 
 
-def zeros_outside(function):
+def zeros_outside(function: Function) -> None:
     """Declare a function that puts zeros beside elements; the zeros carry no gradient."""
     @answers(function)
-    def with_zeros(a, k=0):
+    def with_zeros(a: Value, k: int = 0) -> Value:
         return variable.gather(a, function(positions_of(a) + 1, k) - 1)
 
 
@@ -222,13 +231,13 @@ for _function in (np.tril, np.triu, np.diagflat):
 
 
 @answers(np.resize)
-def resize(a, new_shape):
+def resize(a: Value, new_shape: Any) -> Value:
     """Elements in C order, repeated as often as needed; zeros where there are none."""
     return variable.gather(a, np.resize(positions_of(a) + 1, new_shape) - 1)
 
 
 @answers(np.diag)
-def diag(v, k=0):
+def diag(v: Value, k: int = 0) -> Value:
     """A diagonal matrix from a vector, or the diagonal (a view) of a matrix."""
     if v.ndim == 2:
         return viewed(v, np.diagonal, k)
@@ -240,7 +249,8 @@ PAD_BY_POSITION = ("edge", "reflect", "symmetric", "wrap")
 
 
 @answers(np.pad)
-def pad(array, pad_width, mode="constant", *, constant_values=0, reflect_type="even"):
+def pad(array: Value, pad_width: Any, mode: str = "constant", *, constant_values: Value = 0,
+        reflect_type: str = "even") -> Value:
     """Edges added around an array: constant ones, or elements of the array."""
     name = "numpy.pad"
     if mode in PAD_BY_POSITION:
@@ -259,10 +269,10 @@ def pad(array, pad_width, mode="constant", *, constant_values=0, reflect_type="e
 
 
 # ---- new arrays like an old one ------------------------------------------------------------------------------
-def like_answer(function, fill):
+def like_answer(function: Function, fill: float) -> None:
     """Declare np.zeros_like or one of its kin: a block that recorded values can be written into."""
     @answers(function)
-    def like(a, dtype=None, *, shape=None):
+    def like(a: Value, dtype: Any = None, *, shape: Any = None) -> Value:
         if dtype is not None and np.dtype(dtype) != np.float64:
             return function(np.empty(a.shape if shape is None else shape, np.int8), dtype=dtype)
         shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
@@ -275,7 +285,7 @@ like_answer(np.empty_like, 0.0)
 
 
 @answers(np.full_like)
-def full_like(a, fill_value, dtype=None, *, shape=None):
+def full_like(a: Value, fill_value: Value, dtype: Any = None, *, shape: Any = None) -> Value:
     """A block full of a number or a Variable."""
     if dtype is not None and np.dtype(dtype) != np.float64:
         return np.full(a.shape if shape is None else shape, fill_value, dtype)
@@ -285,40 +295,41 @@ def full_like(a, fill_value, dtype=None, *, shape=None):
 
 
 @answers(np.copy)
-def copy(a, order="K", *, subok=False):
+def copy(a: Value, order: Order = "K", *, subok: bool = False) -> Value:
     """A recorded copy."""
     return a.copy()
 
 
 # ---- methods that differ from the function -------------------------------------------------------------------
-def method(name):
+def method(name: str) -> Callable[[F], F]:
     """Decorator: an ndarray method that takes other arguments than the function."""
-    def install(function):
+    def install(function: F) -> F:
         METHODS[name] = function
         return function
     return install
 
 
 @method("reshape")
-def reshape_method(self, *shape, order="C"):
+def reshape_method(self: Variable, *shape: Any, order: Literal["C", "F"] = "C") -> Value:
     """``x.reshape(2, 3)`` and ``x.reshape((2, 3))``."""
-    return np.reshape(self, shape[0] if len(shape) == 1 else shape, order=order)
+    new: Any = shape[0] if len(shape) == 1 else shape
+    return np.reshape(self, new, order=order)
 
 
 @method("transpose")
-def transpose_method(self, *axes):
+def transpose_method(self: Variable, *axes: Any) -> Value:
     """``x.transpose()``, ``x.transpose(1, 0)`` and ``x.transpose((1, 0))``."""
     return np.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
 @method("flatten")
-def flatten_method(self, order="C"):
+def flatten_method(self: Variable, order: Order = "C") -> Value:
     """One axis, always a copy."""
     return np.ravel(self, order="F" if order == "F" else "C").copy()
 
 
 @method("astype")
-def astype_method(self, dtype, *, copy=True):
+def astype_method(self: Variable, dtype: Any, *, copy: bool = True) -> Value:
     """A copy in float64; whole numbers and truth values are plain arrays, for they carry no gradient."""
     kind = np.dtype(dtype)
     if kind == np.float64:
@@ -336,12 +347,12 @@ def astype_method(self, dtype, *, copy=True):
 
 if hasattr(np, "astype"):                             # NumPy 2.1
     @answers(np.astype)
-    def astype(x, dtype, /, *, copy=True):
+    def astype(x: Value, dtype: Any, /, *, copy: bool = True) -> Value:
         """The method as a function."""
         return astype_method(x, dtype, copy=copy)
 
 
 @method("fill")
-def fill_method(self, value):
+def fill_method(self: Variable, value: Value) -> None:
     """Every element set in place."""
     self[...] = value

@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -22,6 +24,10 @@ from .registry import (
     reveal,
 )
 
+if TYPE_CHECKING:
+    from .._typing import Answer, Axis, Function, Options, Shape, Ufunc, Value
+    from ..variable import Variable
+
 __all__ = ["missing", "opcodes", "slow"]
 
 #: Ufuncs that are a row of the table under another name.
@@ -31,7 +37,7 @@ ALIASES = {np.degrees: "rad2deg", np.radians: "deg2rad"}
 SCIPY_ALIASES = {"exp2": "exp2", "expm1": "expm1", "log1p": "log1p", "cbrt": "cbrt", "psi": "digamma"}
 
 
-def opcodes(table):
+def opcodes(table: Sequence[ops.Op]) -> dict[Ufunc, int]:
     """The opcode of each NumPy ufunc that is a row of the table."""
     found = {}
     for code, row in enumerate(table, 1):
@@ -42,7 +48,7 @@ def opcodes(table):
     return found | {ufunc: by_name[name] for ufunc, name in ALIASES.items()}
 
 
-def row_of(ufunc):
+def row_of(ufunc: Ufunc) -> str | None:
     """The row that answers a ufunc, None if none does; SciPy's are looked up when they first turn up."""
     name = ROWS.get(ufunc)
     if name is None and (special := sys.modules.get("scipy.special")) is not None:
@@ -63,7 +69,7 @@ ROWS = {ufunc: ops.OPS[code - 1].name for ufunc, code in opcodes(ops.OPS).items(
 
 
 # ---- calls ---------------------------------------------------------------------------------------------------
-def slow(ufunc, method, inputs, kwargs):
+def slow(ufunc: Ufunc, method: str, inputs: tuple[Any, ...], kwargs: Options) -> Value:
     """``Variable.__array_ufunc__`` for everything but a plain call of a function of the table."""
     name = f"numpy.{ufunc.__name__}" if isinstance(getattr(np, ufunc.__name__, None), np.ufunc) else ufunc.__name__
     if method != "__call__":
@@ -72,7 +78,8 @@ def slow(ufunc, method, inputs, kwargs):
     try:
         if method == "__call__":
             return called(ufunc, name, inputs, kwargs)
-        answer = {"reduce": reduce, "accumulate": accumulate, "outer": outer}.get(method)
+        answers: dict[str, Answer] = {"reduce": reduce, "accumulate": accumulate, "outer": outer}
+        answer = answers.get(method)
         if answer is None:
             raise TypeError(f"{name} is not supported with Variables; a[index] += b adds at distinct indices, "
                             "np.bincount(index, weights=b) sums by group")
@@ -83,7 +90,7 @@ def slow(ufunc, method, inputs, kwargs):
         raise explained(error, name, inputs) from None
 
 
-def checked(name, kwargs, taken):
+def checked(name: str, kwargs: Options, taken: Sequence[str]) -> dict[str, Any]:
     """Keyword arguments of a ufunc: those that say nothing are dropped, others than `taken` refused."""
     left = {}
     for key, value in kwargs.items():
@@ -98,10 +105,10 @@ def checked(name, kwargs, taken):
 
 
 #: Keyword arguments that mean something, by method or ufunc.
-KNOWN = {"reduce": ("axis", "keepdims"), "accumulate": ("axis",)}
+KNOWN: dict[Any, tuple[str, ...]] = {"reduce": ("axis", "keepdims"), "accumulate": ("axis",)}
 
 
-def called(ufunc, name, inputs, kwargs):
+def called(ufunc: Ufunc, name: str, inputs: tuple[Any, ...], kwargs: Options) -> Value:
     """A call."""
     row = row_of(ufunc)
     if row is not None:
@@ -115,29 +122,29 @@ def called(ufunc, name, inputs, kwargs):
     return answer(*inputs, **kwargs)
 
 
-def divmod_(x, y):
+def divmod_(x: Value, y: Value) -> tuple[Value, Value]:
     """Quotient and remainder."""
     return np.floor_divide(x, y), np.remainder(x, y)
 
 
-def modf(x):
+def modf(x: Value) -> tuple[Value, Value]:
     """Fractional and integral part; the fractional part carries the gradient."""
     whole = np.trunc(np.asarray(value_of(x)))
     return x - whole, constant(whole)
 
 
-def frexp(x):
+def frexp(x: Value) -> tuple[Value, Value]:
     """Mantissa and exponent; the mantissa carries the gradient."""
     _, exponent = np.frexp(np.asarray(value_of(x)))
     return x * np.ldexp(1.0, -exponent), exponent
 
 
-def ldexp(x, n):
+def ldexp(x: Value, n: Value) -> Value:
     """Product with a power of 2."""
     return x * np.ldexp(1.0, reveal(n))
 
 
-def vecdot(x1, x2, axis=-1):
+def vecdot(x1: Value, x2: Value, axis: int = -1) -> Value:
     """Inner products of vectors along an axis."""
     x1, x2 = [lifted(x, "numpy.vecdot") for x in (x1, x2)]
     if axis != -1:
@@ -146,48 +153,48 @@ def vecdot(x1, x2, axis=-1):
     return np.sum(x1 * x2, axis=-1)
 
 
-def matvec(x1, x2):
+def matvec(x1: Value, x2: Value) -> Value:
     """Matrices times vectors."""
     x1, x2 = [lifted(x, "numpy.matvec") for x in (x1, x2)]
     check_core("matvec", x1, x2, x1.shape[-1:] if len(x1.shape) > 1 else (), x2.shape[-1:])
     return variable.matmul(x1, x2[..., None])[..., 0]
 
 
-def vecmat(x1, x2):
+def vecmat(x1: Value, x2: Value) -> Value:
     """Vectors times matrices."""
     x1, x2 = [lifted(x, "numpy.vecmat") for x in (x1, x2)]
     check_core("vecmat", x1, x2, x1.shape[-1:], x2.shape[-2:-1] if len(x2.shape) > 1 else ())
     return variable.matmul(x1[..., None, :], x2)[..., 0, :]
 
 
-def check_core(name, x1, x2, n, m):
+def check_core(name: str, x1: Value, x2: Value, n: Shape, m: Shape) -> None:
     """Core dimensions must be there and agree."""
     if not n or n != m:
         raise ValueError(f"numpy.{name}: operands of shapes {x1.shape} and {x2.shape} do not fit")
 
 
-def clip(x, low, high):
+def clip(x: Value, low: Value, high: Value) -> Value:
     """The ufunc behind np.clip."""
     return np.clip(x, low, high)
 
 
-def logical_xor(x, y):
+def logical_xor(x: Value, y: Value) -> Value:
     """Truth values."""
     return np.logical_xor(reveal(x), reveal(y))
 
 
-def through(ufunc):
+def through(ufunc: Ufunc) -> Answer:
     """A ufunc whose result carries no gradient."""
-    def values_only(*inputs):
+    def values_only(*inputs: Value) -> Value:
         return plain(ufunc, inputs, {}, check=False)
     return values_only
 
 
 #: Ufuncs beside the table.
-OTHERS = {
+OTHERS: dict[Ufunc, Answer] = {
     np.matmul: variable.matmul, np.divmod: divmod_, np.modf: modf, np.frexp: frexp, np.ldexp: ldexp,
     np.conjugate: lambda x: +x, np.logical_xor: logical_xor, np.spacing: through(np.spacing),
-    np._core.umath.clip: clip,
+    np._core.umath.clip: clip,  # type: ignore[attr-defined]  # it has no public name
 }
 OTHERS |= {getattr(np, f.__name__): f for f in (vecdot, matvec, vecmat) if hasattr(np, f.__name__)}
 KNOWN |= {getattr(np, "vecdot", None): ("axis",)}
@@ -195,21 +202,21 @@ KNOWN |= {getattr(np, "vecdot", None): ("axis",)}
 
 # ---- methods of ufuncs ---------------------------------------------------------------------------------------
 #: Ufuncs whose reduction is a function of its own.
-REDUCTIONS = {
+REDUCTIONS: dict[Ufunc, Function] = {
     np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min, np.fmax: np.nanmax,
     np.fmin: np.nanmin,
 }
-PLAIN_REDUCTIONS = {np.logical_and, np.logical_or, np.logical_xor}
-ACCUMULATIONS = {np.add: np.cumsum, np.multiply: np.cumprod}
+PLAIN_REDUCTIONS: set[Ufunc] = {np.logical_and, np.logical_or, np.logical_xor}
+ACCUMULATIONS: dict[Ufunc, Function] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
-def binary(ufunc, name):
+def binary(ufunc: Ufunc, name: str) -> None:
     """Refuse a ufunc that is no function of two arguments of the table."""
     if ufunc.nin != 2 or ufunc.nout != 1 or row_of(ufunc) is None:
         raise TypeError(f"{name} is not supported with Variables")
 
 
-def reduce(ufunc, name, array, axis=0, keepdims=False):
+def reduce(ufunc: Ufunc, name: str, array: Value, axis: Axis = 0, keepdims: bool = False) -> Value:
     """``ufunc.reduce``: a known reduction, or the function applied slice by slice."""
     x = lifted(array, name)
     if ufunc in REDUCTIONS:
@@ -227,7 +234,7 @@ def reduce(ufunc, name, array, axis=0, keepdims=False):
     return np.expand_dims(out, axes[0]) if keepdims else out
 
 
-def accumulate(ufunc, name, array, axis=0):
+def accumulate(ufunc: Ufunc, name: str, array: Value, axis: int = 0) -> Value:
     """``ufunc.accumulate``, slice by slice unless it is a cumulative sum or product."""
     x = lifted(array, name)
     if ufunc in ACCUMULATIONS:
@@ -242,7 +249,7 @@ def accumulate(ufunc, name, array, axis=0):
     return np.stack(found, axis)
 
 
-def outer(ufunc, name, x, y):
+def outer(ufunc: Ufunc, name: str, x: Value, y: Value) -> Value:
     """``ufunc.outer``: the function of all pairs."""
     if ufunc not in OTHERS:
         binary(ufunc, name)
@@ -251,7 +258,7 @@ def outer(ufunc, name, x, y):
 
 
 # ---- functions that are rows, scalar functions as methods ----------------------------------------------------
-def missing(function):
+def missing(function: Function) -> NoReturn:
     """Refuse a NumPy function without an answer."""
     name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
     raise TypeError(f"{name} is not supported with Variables; compute it from supported functions, wrap it with its "
@@ -262,9 +269,9 @@ ANSWERS["ufunc"] = slow
 ANSWERS["missing"] = missing
 
 
-def method_of(function):
+def method_of(function: Function) -> Answer:
     """A function of the table as a method: object arrays call x.sqrt() and its kin on their elements."""
-    def method(self, *others):
+    def method(self: Variable, *others: Value) -> Value:
         return function(self, *others)
 
     method.__name__ = method.__qualname__ = function.__name__
@@ -276,17 +283,15 @@ METHODS |= {name: method_of(getattr(rows, name)) for name in rows.__all__ if nam
 METHODS |= {"degrees": METHODS["rad2deg"], "radians": METHODS["deg2rad"]}
 
 
-def row_answer(row):
+def row_answer(function: Function, name: str) -> None:
     """Answer for a row whose NumPy function is no ufunc (np.sinc)."""
-    function = getattr(np, row.numpy)
-
-    def answered(x):
-        return getattr(rows, row.name)(x)
+    def answered(x: Value) -> Value:
+        return rows.ROWS[name](x)
 
     ANSWERS[function] = answered
 
 
 for _row in ops.OPS:
     if _row.numpy and "." not in _row.numpy and not isinstance(getattr(np, _row.numpy, None), np.ufunc):
-        row_answer(_row)
+        row_answer(getattr(np, _row.numpy), _row.name)
 ANSWERS[np.i0] = METHODS["i0"]
