@@ -198,17 +198,17 @@ def measure_pair(package, repeat):
     """Timings of recording the scalar chain and of its sweep."""
     records, sweeps = [], []
     package.backward(package.record())
+    gc.collect()                # before the repeats, not between them: it would empty the caches
+    gc.disable()
     for _ in range(repeat):
-        gc.collect()
-        gc.disable()
         start = time.perf_counter()
         recorded = package.record()
         middle = time.perf_counter()
         package.backward(recorded)
         sweeps.append(time.perf_counter() - middle)
         records.append(middle - start)
-        gc.enable()
         del recorded
+    gc.enable()
     return Timing(records, package.operations), Timing(sweeps, package.operations)
 
 

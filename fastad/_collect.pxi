@@ -259,7 +259,7 @@ cdef int evacuate(Tape t, Handle h) except -1:
     """Move value and gradient of a freed variable into its own storage."""
     if h.extra is None:
         h.extra = Storage.__new__(Storage)
-    h.extra.data = read_view(&t.value[h.offset], h.layout)
+    h.extra.data = float64(t.value[h.offset]) if h.layout is SCALAR else read_view(&t.value[h.offset], h.layout)
     harvest(t, h)
     h.state = GONE
     unlink(<void *>h)
@@ -271,7 +271,7 @@ cdef int harvest(Tape t, Handle h) except -1:
     if h.offset + h.layout.high < t.swept and not all_nothing_view(t, h.offset, h.layout):
         if h.extra is None:
             h.extra = Storage.__new__(Storage)
-        accumulate(h.extra, read_view(&t.adjoint[h.offset], h.layout))
+        accumulate(h.extra, read_gradient(t, h.offset, h.layout))
     return 0
 
 

@@ -295,9 +295,6 @@ def call_hooks(hooks, g, name):
 
 
 cdef int accumulate(Storage s, object g) except -1:
-    """Add to the gradient of a leaf or a retained intermediate."""
-    if s.grad is None:
-        s.grad = np.array(g, dtype=np.float64)
-    else:
-        s.grad = np.asarray(s.grad, np.float64) + g
+    """Add to the gradient of a leaf or a retained intermediate; `g` belongs to nobody else."""
+    s.grad = g if s.grad is None else np.asarray(s.grad, np.float64) + g
     return 0

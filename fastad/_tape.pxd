@@ -87,7 +87,7 @@ cdef class Binding:
 
 cdef class Storage:
     """What a Variable has beyond its view: data of its own, gradient, name, hooks."""
-    cdef public object data           # ndarray (float64) or None
+    cdef public object data           # float64 array; np.float64 for a freed number; None
     cdef public object grad           # ndarray (float64) or None
     cdef public object name
     cdef public object dtype          # what a gradient is converted to; None: float64
@@ -201,6 +201,7 @@ cdef inline void unlink(void *h) noexcept:
 cdef int ensure_loops(int op) except -1
 cdef void *loop_table() noexcept
 cdef object read_view(const double *first, Layout l)
+cdef object read_gradient(Tape t, Py_ssize_t offset, Layout l)
 cdef int write_view(double *first, Layout l, object source) except -1
 cdef int add_to_view(double *first, Layout l, object source) except -1
 cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1

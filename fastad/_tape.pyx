@@ -59,6 +59,7 @@ cdef enum:
     CHUNK = 1 << 20                   # records between two looks at pending signals
 
 cdef double NOTHING = -0.0
+cdef object float64 = np.float64
 FREED_SCALAR = <uint64_t>0xffffffffffffff00
 
 
@@ -457,6 +458,7 @@ cdef class Tape:
         cdef Binding b
         cdef Handle leaf
         cdef list found = []
+        cdef dict several = {}
         cdef set reached = None
         for b in self.leaves:
             if b.leaf is NULL or b.offset >= self.swept:
@@ -469,16 +471,20 @@ cdef class Tape:
                     reached = reached_leaves(self, root)
                 if id(b) not in reached and leaf.layout.size:
                     continue
-            found.append((leaf, read_view(&self.adjoint[b.offset], leaf.layout) + 0.0))
-        gathered = {}
-        for leaf, g in found:
-            gathered[id(leaf)] = (leaf, gathered[id(leaf)][1] + g if id(leaf) in gathered else g)
-        ready = []
-        for leaf, g in gathered.values():
+            g = read_gradient(self, b.offset, leaf.layout)
+            if len(leaf.extra.bindings) > 1:          # the leaf may stand on the tape with several values
+                if id(leaf) in several:
+                    several[id(leaf)][1] += g
+                    continue
+                several[id(leaf)] = pair = [leaf, g]
+            else:
+                pair = [leaf, g]
+            found.append(pair)
+        for pair in found:
+            leaf = <Handle?>pair[0]
             if leaf.extra.hooks:
-                g = call_hooks(leaf.extra.hooks, g, leaf.extra.name)
-            ready.append((leaf, g))
-        for leaf, g in ready:
+                pair[1] = call_hooks(leaf.extra.hooks, pair[1], leaf.extra.name)
+        for leaf, g in found:
             accumulate(leaf.extra, g)
         return 0
 

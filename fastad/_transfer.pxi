@@ -48,6 +48,20 @@ cdef object read_view(const double *first, Layout l):
     return out
 
 
+cdef object read_gradient(Tape t, Py_ssize_t offset, Layout l):
+    """The adjoint of a view as numbers: np.float64 or a fresh array; nothing reads as 0.0."""
+    cdef Py_ssize_t k
+    cdef ndarray out
+    cdef double *p
+    if l is SCALAR:
+        return float64(t.adjoint[offset] + 0.0)
+    out = read_view(&t.adjoint[offset], l)
+    p = <double *>PyArray_DATA(out)
+    for k in range(l.size):
+        p[k] += 0.0
+    return out
+
+
 cdef int write_view(double *first, Layout l, object source) except -1:
     """Write a float64 array of the view's shape into the view."""
     cdef int64_t p[1 + 4 * MOST_DIMS]

@@ -100,7 +100,8 @@ def one_of_the_largest(values: Array, m: Array, axis: Axis) -> Array:
     equal = np.moveaxis(values == m, axes, last)
     rows_ = equal.reshape(*equal.shape[:equal.ndim - len(axes)], -1)
     first = rows_ & (np.cumsum(rows_, axis=-1) == 1)
-    return np.moveaxis(first.reshape(equal.shape), last, axes).astype(np.float64)
+    ones: Array = np.moveaxis(first.reshape(equal.shape), last, axes).astype(np.float64)
+    return ones
 
 
 def fitted(kept: Value, axis: Axis, keepdims: bool) -> Value:

@@ -23,7 +23,7 @@ from fastad._tape cimport (
     OP_COUNT, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
     OP_positive, OP_keep, OP_drop, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    read_view, unlink, write_in_place, write_view,
+    read_gradient, read_view, unlink, write_in_place, write_view,
 )
 
 from . import _tape
@@ -159,7 +159,7 @@ cdef class Variable(Handle):
         g = None if s is None else s.grad
         if self.state == NODE and self.offset + self.layout.high < self.tape.swept and self.layout.size \
                 and not all_nothing_view(self.tape, self.offset, self.layout):
-            now = read_view(&self.tape.adjoint[self.offset], self.layout) + 0.0
+            now = read_gradient(self.tape, self.offset, self.layout)
             g = now if g is None else g + now
         if g is None or isinstance(g, Handle):
             return g
@@ -235,7 +235,7 @@ cdef class Variable(Handle):
             if self.layout.size != 1:
                 raise ValueError(f"backward: a Variable of shape {self.layout.shape} needs a seed of that shape, e.g. "
                                  f"y.backward(np.ones({self.layout.shape})); or reduce it to a scalar first")
-            seed = np.ones(self.layout.shape)
+            seed = float64(1.0)
         else:
             if isinstance(seed, Handle):
                 seed = values_of(seed)
@@ -243,7 +243,7 @@ cdef class Variable(Handle):
             if seed.shape != self.layout.shape:
                 raise ValueError(f"backward: the seed has shape {seed.shape}, the Variable {self.layout.shape}")
         if self.state == LEAF:
-            accumulate(self.extra, _tape.call_hooks(self.extra.hooks or {}, seed + 0.0, self.extra.name))
+            accumulate(self.extra, _tape.call_hooks(self.extra.hooks or {}, np.full(self.layout.shape, seed) + 0.0, self.extra.name))
             return
         cdef Tape tape = self.tape
         cdef Handle h
@@ -253,7 +253,10 @@ cdef class Variable(Handle):
             harvest(tape, h)                              # may collect garbage: the next one is looked up after it
             p = h.newer
         tape.prepare_adjoints(1)
-        add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
+        if self.layout.size == 1:
+            tape.adjoint[self.offset] = <double>seed.item() + 0.0
+        else:
+            add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
         tape.sweep(self.rec + 1, 0, 1)
         tape.deposit(self)
         if not retain_graph:
@@ -569,6 +572,8 @@ cdef double scalar_value(Handle h) noexcept:
     """The value of a scalar."""
     if h.state == NODE:
         return h.tape.value[h.offset]
+    if h.state == GONE:
+        return <double>h.extra.data
     return (<double *>PyArray_DATA(<ndarray>h.extra.data))[0]
 
 
@@ -712,7 +717,7 @@ def pull_back(Variable y, seed, list inputs):
         return None
     add_to_view(&tape.adjoint[y.offset], y.layout, seed)
     tape.sweep(y.rec + 1, stop, base)
-    return [read_view(&tape.adjoint[(<Handle>x).offset], (<Handle>x).layout) + 0.0 for x in inputs]
+    return [read_gradient(tape, (<Handle>x).offset, (<Handle>x).layout) for x in inputs]
 
 
 def is_recorded(x):

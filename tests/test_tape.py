@@ -34,7 +34,8 @@ def fresh_tape(function):
 
 def python(code, timeout=120):
     """Run code in a new interpreter; its exit status and output."""
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
+                          timeout=timeout)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -74,7 +75,8 @@ def test_views_and_constants_make_no_record():
     def count():
         x = fa.Variable(np.arange(12.0).reshape(3, 4)) * 1.0
         before = len(fa.tape())
-        views = [x[1], x.T, x[::2, 1:3], x.reshape(-1), x[:, None], x.T.diagonal(), np.broadcast_to(x, (2, 3, 4)), x[1, 2]]
+        views = [x[1], x.T, x[::2, 1:3], x.reshape(-1), x[:, None], x.T.diagonal(),
+                 np.broadcast_to(x, (2, 3, 4)), x[1, 2]]
         assert len(fa.tape()) == before and len(views) == 8
 
     fresh_tape(count)

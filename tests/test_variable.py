@@ -24,7 +24,7 @@ def numeric(f, x, h=1e-6):
     return g
 
 
-# ---- the op table, recorded ------------------------------------------------------------------------------------
+# ---- the op table, recorded ----------------------------------------------------------------------------------
 ROWS = [op for op in fa.ops.OPS if op.differentiable and op.name not in ("keep", "drop")]
 
 
@@ -53,7 +53,7 @@ def test_rows_scalar_and_block_agree(op):
             s = f(*scalars)
             np.testing.assert_allclose(s.value, v.value[k], rtol=3e-15 * max(1, op.ulp), atol=1e-300)
             s.backward()
-            for block, scalar in zip(blocks, scalars):
+            for block, scalar in zip(blocks, scalars, strict=True):
                 np.testing.assert_allclose(scalar.grad, block.grad[k], rtol=1e-12, atol=1e-290)
 
 
@@ -66,7 +66,7 @@ def test_rows_strided_broadcast_and_constant_operands(op):
         f(*plain).backward(np.arange(24.0).reshape(6, 4))
         strided = [fa.Variable(a) for a in args]
         f(*[x.T for x in strided]).backward(np.arange(24.0).reshape(6, 4))
-        for p, s in zip(plain, strided):
+        for p, s in zip(plain, strided, strict=True):
             np.testing.assert_array_equal(s.grad.T, p.grad)
         if op.arity == 2:
             x, y = fa.Variable(args[0]), fa.Variable(args[1][:, :1])
@@ -94,11 +94,12 @@ def test_rows_special_points(op):
                 v = f(*variables)
                 np.testing.assert_allclose(v.value, np.full(shape, value), rtol=op.ulp * 2.3e-16, atol=0)
                 v.backward(np.ones(shape))
-            for x, want in zip(variables, partials or ()):
+            for x, want in zip(variables, partials or (), strict=False):
                 np.testing.assert_allclose(x.grad, np.full(shape, want), rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("name", ["sin", "exp", "sqrt", "sigmoid", "gamma", "floor", "relu", "hypot", "logaddexp", "less"])
+@pytest.mark.parametrize("name", ["sin", "exp", "sqrt", "sigmoid", "gamma", "floor", "relu", "hypot", "logaddexp",
+                                  "less"])
 def test_functions_on_plain_numbers_are_plain(name):
     f, op = getattr(fa, name), fa.ops.BY_NAME[name]
     args = (0.7, 0.4)[: op.arity]
@@ -110,19 +111,19 @@ def test_functions_on_plain_numbers_are_plain(name):
     assert f.__name__ == name and name in f.__doc__
 
 
-# ---- operators --------------------------------------------------------------------------------------------------
+# ---- operators -----------------------------------------------------------------------------------------------
 def test_operators_and_their_reflections():
     a, c = 3.0, 2.0
     x = fa.Variable(a)
-    for recorded, want in [(x + c, a + c), (c + x, a + c), (x - c, a - c), (c - x, c - a), (x * c, a * c), (c * x, c * a),
-                           (x / c, a / c), (c / x, c / a), (x ** c, a ** c), (c ** x, c ** a), (x % c, a % c), (c % x, c % a),
-                           (x // c, a // c), (c // x, c // a), (-x, -a), (+x, a), (abs(-x), a), (divmod(x, c)[1], 1.0),
+    for recorded, want in [(x + c, a + c), (c + x, a + c), (x - c, a - c), (c - x, c - a), (x * c, a * c),
+                           (c * x, c * a), (x / c, a / c), (c / x, c / a), (x ** c, a ** c), (c ** x, c ** a),
+                           (x % c, a % c), (c % x, c % a), (x // c, a // c), (c // x, c // a), (-x, -a), (+x, a), (abs(-x), a), (divmod(x, c)[1], 1.0),
                            (divmod(c, x)[0], 0.0), (x + 1, a + 1), (2 * x, 6.0), (x * np.float64(2), 6.0),
                            (np.float64(2) * x, 6.0), (x + True, 4.0), (np.int64(2) * x, 6.0)]:
         assert recorded.value == want and isinstance(recorded, fa.Variable)
     assert (x > c) is np.True_ and (c > x) is np.False_ and x == 3.0 and x != 2.0 and x >= x and x <= 3
     assert (x == None) is False and x != "three"       # noqa: E711
-    assert not ~(x < c) is np.False_
+    assert ~(x < c) is not np.False_
 
 
 def test_comparisons_of_arrays_are_plain():
@@ -135,7 +136,8 @@ def test_comparisons_of_arrays_are_plain():
 def test_mixed_operands(shape):
     a, b = RNG.normal(size=shape), RNG.normal(size=shape)
     x = fa.Variable(a)
-    for f in (lambda x: x * b, lambda x: b * x, lambda x: x + b, lambda x: b - x, lambda x: x / (b * b + 1.0), lambda x: np.multiply(b, x)):
+    for f in (lambda x: x * b, lambda x: b * x, lambda x: x + b, lambda x: b - x, lambda x: x / (b * b + 1.0),
+              lambda x: np.multiply(b, x)):
         np.testing.assert_array_equal(np.asarray(f(x).value), f(a))
         g = fa.vjp(f, a)[1](np.ones(shape))[0]
         assert np.shape(g) == shape
@@ -161,7 +163,7 @@ def test_shapes_that_do_not_fit_are_named():
         x + None
 
 
-# ---- constants under no_grad, detach, functions without gradient ----------------------------------------------------
+# ---- constants under no_grad, detach, functions without gradient ---------------------------------------------
 def test_constants_convert_freely_and_record_nothing():
     x = fa.Variable([1.5, -2.5])
     for c in (x.detach(), np.floor(x), fa.stop_gradient(x * 2.0), np.sign(x)):
@@ -198,8 +200,9 @@ def test_no_grad_nests_and_ends_with_an_exception():
 
 def test_what_would_drop_a_gradient_names_the_way_out():
     x = fa.Variable([1.0, 2.0])
-    for misuse in (lambda: float(x[0]), lambda: math.exp(x[0]), lambda: np.asarray(x), lambda: np.array(x), lambda: np.zeros(2) + np.array(x),
-                   lambda: np.array([x[0], 1.0], float), lambda: np.zeros(2).__setitem__(0, x[0]), lambda: f"{complex(x[0])}"):
+    for misuse in (lambda: float(x[0]), lambda: math.exp(x[0]), lambda: np.asarray(x), lambda: np.array(x),
+                   lambda: np.zeros(2) + np.array(x), lambda: np.array([x[0], 1.0], float),
+                   lambda: np.zeros(2).__setitem__(0, x[0]), lambda: f"{complex(x[0])}"):
         with pytest.raises(TypeError):
             misuse()
     with pytest.raises(fa.GradientLostError, match=r"item\(\)"):
@@ -211,7 +214,7 @@ def test_what_would_drop_a_gradient_names_the_way_out():
         bool(x)
 
 
-# ---- leaves ------------------------------------------------------------------------------------------------------------
+# ---- leaves --------------------------------------------------------------------------------------------------
 def test_leaf_values_can_be_set_and_written_to():
     w = fa.Variable(np.ones(3), name="w")
     y = np.sum(w * w)
@@ -319,11 +322,12 @@ def test_float32_and_integers():
     np.testing.assert_array_equal(i.grad, [2.0, 1.0])
 
 
-# ---- indexing ------------------------------------------------------------------------------------------------------------
-INDICES = [0, -1, np.int64(2), slice(None), slice(1, None), slice(None, None, -1), slice(3, 0, -2), slice(5, 2), None, Ellipsis,
-           (0, 1), (slice(None), 2), (Ellipsis, 0), (None, 1), (1, None, slice(0, 3)), (slice(None, None, 2), slice(None, None, -3)),
-           [0, 2], [0, 0, 1], np.array([[0, 1], [2, 0]]), (np.array([0, 2]), np.array([1, 1])), (slice(None), [1, 0, 1]),
-           ([0, 1], slice(1, 3)), (np.array([[0], [2]]), np.array([0, 3])), np.array([True, False, True]), (), (0, Ellipsis, 2)]
+# ---- indexing ------------------------------------------------------------------------------------------------
+INDICES = [0, -1, np.int64(2), slice(None), slice(1, None), slice(None, None, -1), slice(3, 0, -2), slice(5, 2), None,
+           Ellipsis, (0, 1), (slice(None), 2), (Ellipsis, 0), (None, 1), (1, None, slice(0, 3)),
+           (slice(None, None, 2), slice(None, None, -3)), [0, 2], [0, 0, 1], np.array([[0, 1], [2, 0]]),
+           (np.array([0, 2]), np.array([1, 1])), (slice(None), [1, 0, 1]), ([0, 1], slice(1, 3)),
+           (np.array([[0], [2]]), np.array([0, 3])), np.array([True, False, True]), (), (0, Ellipsis, 2)]
 
 
 @pytest.mark.parametrize("key", INDICES, ids=str)
@@ -371,7 +375,7 @@ def test_in_place_writes_as_numpy(key):
     positions = np.zeros((3, 4), int) - 1
     positions[key] = np.arange(np.size(n)).reshape(np.shape(n))   # the last write of each element
     expected = np.zeros(np.size(n))
-    for p, w in zip(positions.ravel(), weights.ravel()):
+    for p, w in zip(positions.ravel(), weights.ravel(), strict=True):
         if p >= 0:
             expected[p] += w
     np.testing.assert_array_equal(np.ravel(gv), expected)
@@ -437,11 +441,12 @@ def test_arguments_of_a_transformed_function_may_be_written_to():
     np.testing.assert_array_equal(a, [1.0, 2.0, 3.0])
 
 
-# ---- random programs ---------------------------------------------------------------------------------------------------------
+# ---- random programs -----------------------------------------------------------------------------------------
 @st.composite
 def programs(draw):
     """A program on three arrays of shape (3, 4): a list of steps that NumPy and fastad both can run."""
-    return [(draw(st.sampled_from(["add", "mul", "tanh", "view", "write", "sum", "matmul", "where", "max", "drop", "scalar"])),
+    return [(draw(st.sampled_from(["add", "mul", "tanh", "view", "write", "sum", "matmul", "where", "max", "drop",
+                                   "scalar"])),
              draw(st.integers(0, 5)), draw(st.integers(0, 5)), draw(st.integers(0, 2)), draw(st.integers(0, 3)))
             for _ in range(draw(st.integers(3, 25)))]
 
