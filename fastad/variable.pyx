@@ -28,6 +28,7 @@ from fastad._tape cimport (
 
 from . import _tape
 from . import ops as table
+from ._dtype import NUMBER as NUMBER_DTYPE
 from .errors import FreedGraphError, GradientLostError, NoGradientError
 
 cdef extern from "_scalar.h":
@@ -336,7 +337,7 @@ cdef class Variable(Handle):
     @property
     def dtype(self):
         """Always float64."""
-        return np.dtype(np.float64)
+        return NUMBER_DTYPE if self.layout.ndim == 0 and recorded(self) else np.dtype(np.float64)
 
     @property
     def nbytes(self):

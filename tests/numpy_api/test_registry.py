@@ -192,13 +192,9 @@ OBJECTS = {
 }
 
 
-#: np.mean ends with np.float64(scalar Variable), which nobody can intercept: see 12 in the list for the engine.
-NOT_YET = {"mean"}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.xfail(strict=False)) if n in NOT_YET else n for n in OBJECTS]
-)
+@pytest.mark.parametrize("name", OBJECTS)
 def test_object_arrays_of_scalar_variables(name):
     f = OBJECTS[name]
 
