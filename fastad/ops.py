@@ -244,7 +244,7 @@ OPS = (
     unary("sqrt0", "sqrt(x)", "where(x == 0, 0, 0.5 / v)", domain=((0.01, 100.0),),
           summary="Square root with slope 0 at 0, for norms.", points=((0.0, 0.0, 0.0), (-0.0, -0.0, 0.0)),
           convention="The slope at 0 is 0: a norm has the gradient 0 at the origin."),
-    external("cbrt", "1 / (3 * v * v)", libm="cbrt", domain=((0.01, 100.0),), summary="Cube root.",
+    external("cbrt", "1 / (3 * v * v)", domain=((0.01, 100.0),), summary="Cube root.",
              points=((0.0, 0.0, inf), (-0.0, -0.0, inf), (-8.0, -2.0, 1 / 12))),
     # ---- absolute value and sign -------------------------------------------------------------------------
     external("copysign", "sign(x) * copysign(1, y)", "0", arity=2, libm="copysign",
@@ -383,7 +383,7 @@ OPS = (
            points=((2.0, 0.0, 2.0, 1.0, nothing), (2.0, 1.0, nothing, nothing, nothing),
                    (nan, 1.0, nothing, nothing, nothing))),
     # ---- activations -------------------------------------------------------------------------------------
-    unary("sigmoid", "1 / (1 + exp(-x))", "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),),
+    unary("sigmoid", "1 / (1 + exp(-x))", ulp=4, "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),),
           summary="Logistic function.", points=((0.0, 0.5, 0.25), (-inf, 0.0, 0.0), (inf, 1.0, 0.0),
                                                 (40.0, 1.0, 4.248354255291589e-18))),
     special("logit", "1 / (x * (1 - x))", domain=((0.01, 0.99),),

@@ -512,3 +512,26 @@ def test_random_programs_agree_with_differences(program, seed):
     x.zero_grad()
     y.backward()
     np.testing.assert_allclose(x.grad, g, rtol=1e-12, atol=1e-14)
+
+
+def distance(a, b):
+    """Distance in units in the last place; 0 for equal values and for two nans."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    with np.errstate(all="ignore"):
+        apart = np.abs(a - b) / np.spacing(np.maximum(np.abs(a), np.abs(b)))
+    return np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, apart)
+
+
+@pytest.mark.parametrize("op", [op for op in fa.ops.OPS if op.numpy and hasattr(fa, op.name)], ids=lambda op: op.name)
+def test_values_are_those_of_numpy_and_scipy(op):
+    theirs, ours = fa.variable.plain_function(op.name), getattr(fa, op.name)
+    ends = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e-300, 1e300, 0.5, 2.0])
+    args = [np.concatenate([low + (high - low) * RNG.uniform(size=2000), RNG.permutation(ends)])
+            for low, high in ((max(low, -700.0), min(high, 700.0)) for low, high in op.domain)]
+    with np.errstate(all="ignore"):
+        want = theirs(*args)
+        block = np.asarray(fa.variable.value_of(ours(*map(fa.Variable, args))))
+        assert distance(block, want).max() <= op.ulp
+        for k in range(0, want.size, 17):
+            scalar = fa.variable.value_of(ours(*(fa.Variable(a[k]) for a in args)))
+            assert distance(scalar, want[k]) <= op.ulp, [a[k] for a in args]
