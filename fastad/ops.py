@@ -383,7 +383,7 @@ OPS = (
            points=((2.0, 0.0, 2.0, 1.0, nothing), (2.0, 1.0, nothing, nothing, nothing),
                    (nan, 1.0, nothing, nothing, nothing))),
     # ---- activations -------------------------------------------------------------------------------------
-    unary("sigmoid", "1 / (1 + exp(-x))", ulp=4, "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),),
+    unary("sigmoid", "1 / (1 + exp(-x))", "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),), ulp=4,
           summary="Logistic function.", points=((0.0, 0.5, 0.25), (-inf, 0.0, 0.0), (inf, 1.0, 0.0),
                                                 (40.0, 1.0, 4.248354255291589e-18))),
     special("logit", "1 / (x * (1 - x))", domain=((0.01, 0.99),),
