@@ -38,9 +38,9 @@ cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcep
     cdef Wide *w
     while True:
         if base > 1:
-            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, base, True)
+            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, base, True, t.guarded, &t.outside)
         else:
-            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, 1, False)
+            reverse_scalars(t.link, t.dx, t.dy, t.adjoint, c, stop, 1, False, 0, &t.outside)
         if c.rec <= stop:
             return REACHED
         if t.link[c.rec - 1] == FREED_SCALAR:
@@ -60,7 +60,8 @@ cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcep
 
 
 cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy, double[::1] adjoints,
-                                 Cursor *c, Py_ssize_t stop, Py_ssize_t base, bint partly) noexcept nogil:
+                                 Cursor *c, Py_ssize_t stop, Py_ssize_t base, bint partly,
+                                 Py_ssize_t guarded, bint *outside) noexcept nogil:
     """Sweep scalar records down to `stop` or the next wide or freed record.
 
     An adjoint that the next record reads goes on in a register instead of through memory; and 0.0, which makes a sum a
@@ -88,6 +89,7 @@ cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx,
         x = <Py_ssize_t>(k >> 8) & (FAR - 1)
         y = <Py_ssize_t>(k >> 36)
         if partly:
+            outside[0] |= (slot - base < x <= slot - guarded) or (slot - base < y <= slot - guarded)
             x = slot - x if <size_t>(x - 1) < <size_t>(slot - base) else 0
             y = slot - y if <size_t>(y - 1) < <size_t>(slot - base) else 0
         else:
@@ -123,6 +125,9 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
         return REACHED
     if w.flags & FREED:
         return AT_FREED
+    if ((t.guarded <= w.a < base and not w.flags & (CONSTANT_A | ANYWHERE))
+            or (t.guarded <= w.b < base and not w.flags & CONSTANT_B)):
+        t.outside = True
     if gx is NULL and gy is NULL and not w.flags & ANYWHERE:
         return REACHED
     if w.kind == MAP:
@@ -134,8 +139,12 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
         p = &t.pool[w.layout]
         for k in range(w.n):
             g = adj[w.dst + k]
-            if p[k] >= 0 and not is_nothing(g) and w.a + p[k] >= base:
+            if p[k] < 0 or is_nothing(g):
+                continue
+            if w.a + p[k] >= base:
                 adj[w.a + p[k]] += g
+            elif w.a + p[k] >= t.guarded:
+                t.outside = True
     elif w.kind == SPREAD:                # n triples: source, target, weight in the own block behind the results
         p = &t.pool[w.layout]
         for k in range(w.n):
@@ -236,7 +245,11 @@ cdef int reverse_call(Tape t, Wide *w, Py_ssize_t base) except -1:
     gradients = rule.pull(upstream)
     for j in range(n_in):
         offset, size = ins[2 * j], ins[2 * j + 1]
-        if gradients[j] is None or size == 0 or offset < base:
+        if gradients[j] is None or size == 0:
+            continue
+        if offset < base:
+            if offset >= t.guarded:
+                t.outside = True
             continue
         g = np.ascontiguousarray(gradients[j], np.float64).reshape(-1)
         for k in range(size):

@@ -133,6 +133,9 @@ cdef class Tape:
     cdef Py_ssize_t n_live
     cdef int paused                   # depth of no_grad()
     cdef bint busy                    # a sweep runs
+    cdef list transforms              # the inputs of the function transforms that run, outermost first
+    cdef Py_ssize_t guarded           # first slot of the outermost transform: what is dropped above is an error
+    cdef bint outside                 # the last sweep dropped such a thing
     cdef bint open                    # a record was pushed that has no handle yet: nothing may be cut off
     cdef Tape aside                   # where hooks and rules record while this tape is swept
     cdef list leaves                  # Bindings

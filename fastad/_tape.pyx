@@ -150,6 +150,7 @@ cdef class Tape:
         self.objects = []
         self.leaves = []
         self.hooks = {}
+        self.transforms = []
         self.value[0] = 0.0
         self.adjoint[0] = NOTHING
         self.n_slots = 1              # slot 0 takes what goes to no operand

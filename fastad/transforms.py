@@ -20,25 +20,48 @@ if TYPE_CHECKING:
 __all__ = ["grad", "jacobian", "value_and_grad", "vjp"]
 
 
+#: Types of arguments that are no containers, for sure.
+NUMBERS_AND_ARRAYS = frozenset([float, int, np.float64, np.float32, np.ndarray])
+ONE = np.ones(())
+
+
+def only(values: Sequence[Any]) -> Any:
+    """Rebuild a container that is none."""
+    return values[0]
+
+
 class Inputs:
     """The differentiated arguments of one call: Variables in their place, and what a gradient is given back as."""
 
     def __init__(self, name: str, argnums: Argnums, args: Sequence[Any]) -> None:
         self.single = not isinstance(argnums, (tuple, list))
-        self.numbers = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
-        for k in self.numbers:
+        numbers = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
+        for k in numbers:
             if not isinstance(k, (int, np.integer)) or not -len(args) <= k < len(args):
                 raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} arguments given")
-        self.values, self.rebuild = flatten([args[k] for k in self.numbers])
+        chosen = args[numbers[0]] if self.single else [args[k] for k in numbers]
+        self.values: list[Any] = [chosen]
+        self.rebuild: Callable[[list[Any]], Any] = only
+        if type(chosen) not in NUMBERS_AND_ARRAYS:
+            self.values, self.rebuild = flatten(chosen)
         self.variables = [variable.input_variable(checked(name, v)) for v in self.values]
         self.args = list(args)
-        for k, tree in zip(self.numbers, self.rebuild(self.variables), strict=True):
+        trees = self.rebuild(self.variables)
+        for k, tree in zip(numbers, [trees] if self.single else trees, strict=True):
             self.args[k] = tree
+
+    def call(self, function: Function, kwargs: Options) -> Any:
+        """The function on the inputs, recorded also where the caller records nothing."""
+        token = variable.enter_transform(self.variables)
+        try:
+            return function(*self.args, **kwargs)
+        finally:
+            variable.leave_transform(token)
 
     def shaped(self, gradients: Sequence[Any]) -> Any:
         """Gradients in the form, and the floating dtype, of the arguments."""
         trees = self.rebuild([like(v, g) for v, g in zip(self.values, gradients, strict=True)])
-        return trees[0] if self.single else tuple(trees)
+        return trees if self.single else tuple(trees)
 
     def pull(self, y: Any, seed: Any) -> list[Any]:
         """Gradients of the recorded output y as plain arrays; zeros where y does not depend on an argument."""
@@ -46,8 +69,10 @@ class Inputs:
         return [np.zeros(np.shape(v)) for v in self.values] if found is None else found
 
 
-def checked(name: str, value: Any) -> Array:
+def checked(name: str, value: Any) -> Array | float:
     """An argument that can be differentiated with respect to, as float64."""
+    if isinstance(value, float):
+        return value
     if isinstance(value, variable.Variable):
         if variable.is_recorded(value):
             raise NotImplementedError(f"{name}: derivatives of derivatives are not there yet; an argument is a "
@@ -59,12 +84,12 @@ def checked(name: str, value: Any) -> Array:
     if a.dtype.kind not in "fiub":
         raise TypeError(f"{name}: an argument is {type(value).__name__}, not a number or an array; "
                         "argnums says which arguments to differentiate with respect to")
-    return a.astype(np.float64)
+    return a.astype(np.float64, copy=False)
 
 
 def like(value: Any, gradient: Array) -> Any:
     """A gradient as the argument came in: a float for a number, the floating dtype of an array."""
-    if np.ndim(value) == 0 and not isinstance(value, np.ndarray):
+    if isinstance(value, (float, int)) or (np.ndim(value) == 0 and not isinstance(value, np.ndarray)):
         return type(value)(gradient) if isinstance(value, np.floating) else np.float64(gradient)
     dtype = getattr(value, "dtype", None)
     return gradient.astype(dtype) if dtype is not None and dtype.kind == "f" and dtype != np.float64 else gradient
@@ -78,7 +103,7 @@ def plain(tree: Any) -> Any:
 
 def run(name: str, function: Function, inputs: Inputs, kwargs: Options, has_aux: bool) -> tuple[Any, Any]:
     """The output and the auxiliary output of the function on the inputs."""
-    out = function(*inputs.args, **kwargs)
+    out = inputs.call(function, kwargs)
     if not has_aux:
         return out, None
     if not isinstance(out, tuple) or len(out) != 2:
@@ -121,10 +146,10 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         inputs = Inputs("value_and_grad", argnums, args)
         out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
-        if np.shape(out) != ():
+        if (out.shape if isinstance(out, variable.Variable) else np.shape(out)) != ():
             raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
                             "reduce it (np.sum), or use fa.jacobian")
-        gradients = inputs.pull(out, np.ones(()))
+        gradients = inputs.pull(out, ONE)
         value = np.float64(variable.value_of(out))
         return ((value, plain(aux)) if has_aux else value), inputs.shaped(gradients)
 

@@ -4,7 +4,7 @@ An operation on Variables is one record. Scalars take the short way (three store
 map; everything else goes through `apply`, which turns its operands into slots first.
 """
 cimport cython
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.ref cimport PyObject
 from cpython.slice cimport PySlice_Check
@@ -689,35 +689,74 @@ def array(object, copy=True):
 # ---- for the transforms ------------------------------------------------------------------------------------------------------------
 def input_variable(value):
     """A Variable on this thread's tape that stands for an argument: not a leaf, so that it may be written to in place."""
-    cdef object data = np.ascontiguousarray(value, np.float64).reshape(np.shape(value))
+    cdef object data = None
     cdef Tape tape = current_tape()
-    cdef Layout layout = layout_of(data.shape)
+    cdef Layout layout = SCALAR
     cdef Wide *w
+    if not PyFloat_Check(value):
+        data = asarray(value, np.float64, order="C")
+        layout = layout_of(data.shape)
     tape.reserve(layout.size, 1, 0)
     w = tape.push(SPAN, layout.size)
     w.n = layout.size
-    copy_in(tape, w.out, data)
+    if data is None:
+        tape.value[w.out] = value
+    else:
+        copy_in(tape, w.out, data)
     return new_node(tape, w.out, tape.n_records - 1, layout)
 
 
+def enter_transform(list inputs):
+    """Begin a function transform in this thread: record, also under no_grad(). What it returns ends the transform."""
+    cdef Tape tape = current_tape()
+    cdef int paused = tape.paused
+    tape.transforms.append(None if paused else inputs)
+    tape.paused = 0
+    tape.limit()
+    return tape, paused
+
+
+def leave_transform(token):
+    """End a function transform."""
+    cdef Tape tape = token[0]
+    tape.transforms.pop()
+    tape.paused = token[1]
+    tape.limit()
+
+
+cdef Py_ssize_t first_slot(list inputs) noexcept:
+    """The lowest slot of input Variables."""
+    cdef Py_ssize_t first = <Py_ssize_t>1 << 62
+    for x in inputs:
+        first = min(first, (<Handle>x).offset)
+    return max(first, 1)
+
+
 def pull_back(Variable y, seed, list inputs):
-    """Gradients of y with respect to input Variables made before it; nothing is deposited or freed."""
+    """Gradients of y with respect to input Variables made before it; nothing is deposited or freed.
+
+    Inside of another transform y may depend on nothing that the outer one differentiates: that would be lost. Eager
+    Variables are constants here.
+    """
     cdef Tape tape = y.tape
-    cdef Handle h
-    cdef Py_ssize_t base = tape.n_slots, stop = tape.n_records
+    cdef Py_ssize_t base, stop
+    check_alive(y, "grad")
     if y.state != NODE:
         return None
+    base, stop = first_slot(inputs), tape.n_records
     for x in inputs:
-        h = <Handle?>x
-        if h.layout.size and h.offset < base:
-            base = h.offset
-        if h.rec < stop:
-            stop = h.rec
+        stop = min(stop, (<Handle>x).rec)
+    tape.guarded = base
+    if tape.transforms and tape.transforms[0] is not None:
+        tape.guarded = first_slot(tape.transforms[0])
     tape.prepare_adjoints(base)
-    if y.offset < base:
-        return None
-    add_to_view(&tape.adjoint[y.offset], y.layout, seed)
-    tape.sweep(y.rec + 1, stop, base)
+    tape.outside = tape.guarded <= y.offset < base
+    if y.offset >= base:
+        add_to_view(&tape.adjoint[y.offset], y.layout, seed)
+        tape.sweep(y.rec + 1, stop, base)
+    if tape.outside:
+        raise NotImplementedError("the function uses a Variable that an outer transform differentiates with respect to, and "
+                                  "derivatives of derivatives are not there yet; .detach() makes it a constant")
     return [read_gradient(tape, (<Handle>x).offset, (<Handle>x).layout) for x in inputs]
 
 

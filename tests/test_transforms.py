@@ -210,3 +210,46 @@ def test_infinite_slopes_stay_in_their_row():
     with np.errstate(divide="ignore"):
         J = fa.jacobian(np.sqrt)(np.array([0.0, 4.0]))
     np.testing.assert_array_equal(J, [[np.inf, 0.0], [0.0, 0.25]])
+
+
+# ---- what the function captures -----------------------------------------------------------------------------------
+def test_what_an_outer_transform_differentiates_must_not_be_captured():
+    outer = [lambda x: fa.grad(lambda y: x * y * y)(2.0), lambda x: fa.grad(lambda y: x * y * y)(x), lambda x: fa.grad(lambda y: x)(1.0),
+             lambda x: fa.grad(lambda y: fa.sin(x * 2.0) * y)(1.0), lambda x: fa.grad(lambda y: y * np.sum(fa.array([x, y])))(1.0),
+             lambda x: fa.grad(lambda y: np.sum((np.ones((3, 3)) * x) @ (np.ones(3) * y)))(1.0),
+             lambda x: fa.grad(lambda y: np.sum(np.where([True, False], x, y)))(1.0), lambda x: fa.grad(lambda y: y * np.prod(x * np.ones(3)))(1.0)]
+    for f in outer:
+        with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
+            fa.grad(f)(3.0)
+        with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
+            fa.jacobian(f)(3.0)
+    assert fa.grad(lambda t: t * fa.grad(lambda s: s * s)(1.5))(2.0) == 3.0      # nothing captured: nests
+    assert fa.grad(lambda t: t * fa.grad(lambda s: s * t.detach())(1.5))(2.0) == 2.0
+
+
+def test_eager_variables_are_constants_of_a_transform():
+    leaf = fa.Variable(3.0)
+    node = leaf * 2.0
+    assert fa.grad(lambda t: t * t * leaf * node)(2.0) == 72.0
+    assert fa.grad(lambda t: node)(2.0) == 0.0 and fa.grad(lambda t: leaf)(2.0) == 0.0
+    with fa.no_grad():
+        assert fa.grad(lambda t: t * t * leaf * node)(2.0) == 72.0
+        with pytest.raises(fa.NoGradientError):
+            (leaf * 2.0).backward()
+    value, pull = fa.vjp(lambda t: t * t * node, 2.0)
+    assert value == 24.0 and pull(1.0) == (24.0,)
+    node.backward()
+    assert leaf.grad == 2.0
+
+
+def test_an_exception_in_the_function_leaves_nothing_behind():
+    def bad(x):
+        y = x * x
+        raise KeyError(float(y.value))
+
+    n = len(fa.tape())
+    for _ in range(1000):
+        with pytest.raises(KeyError):
+            fa.grad(bad)(2.0)
+    assert len(fa.tape()) <= n + 20
+    assert fa.grad(lambda x: x * x)(2.0) == 4.0
