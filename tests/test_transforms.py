@@ -214,10 +214,17 @@ def test_infinite_slopes_stay_in_their_row():
 
 # ---- what the function captures -----------------------------------------------------------------------------------
 def test_what_an_outer_transform_differentiates_must_not_be_captured():
-    outer = [lambda x: fa.grad(lambda y: x * y * y)(2.0), lambda x: fa.grad(lambda y: x * y * y)(x), lambda x: fa.grad(lambda y: x)(1.0),
-             lambda x: fa.grad(lambda y: fa.sin(x * 2.0) * y)(1.0), lambda x: fa.grad(lambda y: y * np.sum(fa.array([x, y])))(1.0),
-             lambda x: fa.grad(lambda y: np.sum((np.ones((3, 3)) * x) @ (np.ones(3) * y)))(1.0),
-             lambda x: fa.grad(lambda y: np.sum(np.where([True, False], x, y)))(1.0), lambda x: fa.grad(lambda y: y * np.prod(x * np.ones(3)))(1.0)]
+    ones = np.ones((3, 3))
+    outer = [
+        lambda x: fa.grad(lambda y: x * y * y)(2.0),
+        lambda x: fa.grad(lambda y: x * y * y)(x),
+        lambda x: fa.grad(lambda y: x)(1.0),
+        lambda x: fa.grad(lambda y: fa.sin(x * 2.0) * y)(1.0),
+        lambda x: fa.grad(lambda y: y * np.sum(fa.array([x, y])))(1.0),
+        lambda x: fa.grad(lambda y: np.sum((ones * x) @ (np.ones(3) * y)))(1.0),
+        lambda x: fa.grad(lambda y: np.sum(np.where([True, False], x, y)))(1.0),
+        lambda x: fa.grad(lambda y: y * np.prod(x * np.ones(3)))(1.0),
+    ]
     for f in outer:
         with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
             fa.grad(f)(3.0)

@@ -115,11 +115,12 @@ def test_functions_on_plain_numbers_are_plain(name):
 def test_operators_and_their_reflections():
     a, c = 3.0, 2.0
     x = fa.Variable(a)
-    for recorded, want in [(x + c, a + c), (c + x, a + c), (x - c, a - c), (c - x, c - a), (x * c, a * c),
-                           (c * x, c * a), (x / c, a / c), (c / x, c / a), (x ** c, a ** c), (c ** x, c ** a),
-                           (x % c, a % c), (c % x, c % a), (x // c, a // c), (c // x, c // a), (-x, -a), (+x, a), (abs(-x), a), (divmod(x, c)[1], 1.0),
-                           (divmod(c, x)[0], 0.0), (x + 1, a + 1), (2 * x, 6.0), (x * np.float64(2), 6.0),
-                           (np.float64(2) * x, 6.0), (x + True, 4.0), (np.int64(2) * x, 6.0)]:
+    cases = [(x + c, a + c), (c + x, a + c), (x - c, a - c), (c - x, c - a), (x * c, a * c), (c * x, c * a),
+             (x / c, a / c), (c / x, c / a), (x ** c, a ** c), (c ** x, c ** a), (x % c, a % c), (c % x, c % a),
+             (x // c, a // c), (c // x, c // a), (-x, -a), (+x, a), (abs(-x), a), (divmod(x, c)[1], 1.0),
+             (divmod(c, x)[0], 0.0), (x + 1, a + 1), (2 * x, 6.0), (x * np.float64(2), 6.0),
+             (np.float64(2) * x, 6.0), (x + True, 4.0), (np.int64(2) * x, 6.0)]
+    for recorded, want in cases:
         assert recorded.value == want and isinstance(recorded, fa.Variable)
     assert (x > c) is np.True_ and (c > x) is np.False_ and x == 3.0 and x != 2.0 and x >= x and x <= 3
     assert (x == None) is False and x != "three"       # noqa: E711
