@@ -27,7 +27,9 @@ cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
     """A view with a layout known to fit."""
     cdef Tape tape
     if not flows((x,), "view"):
-        data = x.extra.data if x.extra is not None and x.extra.data is not None else np.asarray(values_of(x))
+        if x.state == NODE:
+            return with_data(read_view(&x.tape.value[x.offset + offset], layout), CONSTANT)
+        data = np.asarray(x.extra.data)
         base = np.lib.stride_tricks.as_strided(data.reshape(-1)[offset:] if data.flags.c_contiguous else data,
                                                layout.shape, tuple([8 * k for k in layout.strides]))
         return with_data(np.array(base), CONSTANT)
@@ -328,9 +330,12 @@ cdef tuple matrix_shape(Layout l):
 
 cdef Py_ssize_t batch_stride(Layout l, Py_ssize_t batch) noexcept:
     """Stride between the matrices of a stack whose batch axes run through like one."""
-    if l.ndim <= 2 or (l.ndim == 3 and l.dims[0] == 1 and batch != 1):
+    cdef Py_ssize_t d, matrices = 1
+    for d in range(l.ndim - 2):
+        matrices *= l.dims[d]
+    if matrices == 1:
         return 0
-    return l.dims[2 * l.ndim - 3]
+    return l.dims[l.ndim - 2] * l.dims[l.ndim - 1] if l.contiguous else l.dims[2 * l.ndim - 3]
 
 
 cdef object broadcast_array(object x, tuple shape):
@@ -478,7 +483,7 @@ cdef int assign_at(Variable target, object positions, object value) except -1:
     check_fits(written, la)
     if not isinstance(a, Handle):
         a = np.array(np.broadcast_to(a, positions.shape))
-    elif la.size != 1 or la.shape != positions.shape:
+    else:                                             # a copy, in case it overlaps with the target
         a = dense_view(broadcast_array(a, positions.shape))
         a = record_map(OP_positive, a, None, (<Handle>a).layout, None, "in-place write")
     tape = settle((target, a), n, 2, n, "in-place write")
@@ -534,6 +539,11 @@ cdef int check_writable(Variable x) except -1:
         raise RuntimeError("in-place write to a leaf Variable: copy it first (y = x.copy()), or update it under no_grad()")
     if x.state == GONE:
         refuse_freed(x, "in-place write")
+    if x.state == UNSET:
+        raise RuntimeError(UNINITIALISED)
+    if is_wide(x.tape.link[x.rec]) and x.tape.wide[x.tape.link[x.rec] >> 8].flags & OF_LEAF:
+        raise RuntimeError("in-place write to a view of a leaf Variable: copy it first (y = x.copy()), or update the leaf "
+                           "under no_grad()")
     if x.tape.paused:
         raise RuntimeError("in-place write to a recorded Variable under no_grad(): its graph would not know; use .detach()")
     return 0

@@ -61,6 +61,11 @@ cdef inline uint64_t bits_to(Py_ssize_t i) noexcept nogil:
     return ~<uint64_t>0 >> (63 - (i & 63))
 
 
+cdef inline Py_ssize_t kept_rank(const Bits *b, Py_ssize_t i) noexcept nogil:
+    """The new number of record i, or where it is gone of the last one before it that is kept."""
+    return bits_rank(b, i) if bit(b, i) else max(bits_rank(b, i) - 1, 0)
+
+
 cdef void bits_set(Bits *b, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
     """Set the bits first … last (inclusive)."""
     cdef Py_ssize_t i = first >> 6, end = last >> 6
@@ -183,7 +188,8 @@ cdef void mark_operands(Tape t, const Wide *w, Bits *slots) noexcept nogil:
         indexed_span(t, w, &low, &high)
         if high >= 0 and w.flags & ANYWHERE:
             for k in range(w.n):
-                bits_set(slots, p[k], p[k])
+                if p[k] >= 0:
+                    bits_set(slots, p[k], p[k])
         elif high >= 0:
             bits_set(slots, w.a + low, w.a + high)
 
@@ -285,6 +291,7 @@ cdef int release(Tape t) except -1:
     cdef Handle h
     cdef Py_ssize_t rec, slot, others = 0
     cdef Wide *w
+    cdef Binding b
     cdef list freed = []
     calm(t)
     while p is not NULL:
@@ -310,6 +317,9 @@ cdef int release(Tape t) except -1:
                     t.link[rec] = FREED_SCALAR
     for h in freed:
         evacuate(t, h)
+    for b in t.leaves:                    # have handed their adjoints over
+        if b.leaf is not NULL and b.offset + (<Handle>b.leaf).layout.size <= t.swept:
+            fill((<Handle>b.leaf).layout.size, NOTHING, &t.adjoint[b.offset])
     if others and t.n_records > 2 * t.collected_records + FIRST_RECORDS:
         collect(t)
     return 0
@@ -361,6 +371,7 @@ cdef void emptied(Tape t) noexcept:
         t.living_slots = t.living_leaves = 0
         t.kept = bottom()
     t.restore(t.kept)
+    t.swept = 1                           # the leaves at the bottom have handed their adjoints over
 
 
 cdef int collect(Tape t) except -1:
@@ -455,7 +466,7 @@ cdef int collect(Tape t) except -1:
             h = <Handle>p
             p = h.newer
             h.offset = bits_rank(&slots, h.offset) if h.layout.size else 0
-            h.rec = bits_rank(&records, h.rec)
+            h.rec = kept_rank(&records, h.rec)
             h.born = bits_rank(&records, h.born) if h.born < t.n_records else new_rec
         leaves = []
         for b in t.leaves:
@@ -470,10 +481,11 @@ cdef int collect(Tape t) except -1:
                     t.living_leaves -= 1
         hooks = {}
         for number, group in t.hooks.items():
-            if bit(&records, number):
-                for hook in group:
+            for hook in group:
+                if hook.layout.size and bit(&slots, hook.offset):
                     hook.offset = bits_rank(&slots, hook.offset)
-                hooks[bits_rank(&records, number)] = group
+                    hook.home = hooks.setdefault(kept_rank(&records, number), {})
+                    hook.home[hook] = hook
         t.leaves, t.hooks, t.objects = leaves, hooks, objects
         t.swept = bits_rank(&slots, t.swept) if t.swept < t.n_slots else (new_slot if t.swept else 0)
         t.n_slots, t.n_records, t.n_wide, t.n_pool = new_slot, new_rec, new_wide, new_pool

@@ -8,6 +8,25 @@
 /* A dead handle brought back to life, as a new reference. */
 static inline PyObject *fa_revive(PyObject *o, PyTypeObject *type) { return PyObject_Init(o, type); }
 
+/* What is being raised while an object dies, put aside: what follows may call Python. */
+typedef struct { PyObject *type, *value, *trace; } fa_error;
+
+static inline void fa_put_aside(fa_error *e) {
+#if PY_VERSION_HEX >= 0x030C0000
+    e->value = PyErr_GetRaisedException();
+#else
+    PyErr_Fetch(&e->type, &e->value, &e->trace);
+#endif
+}
+
+static inline void fa_raise_again(fa_error *e) {
+#if PY_VERSION_HEX >= 0x030C0000
+    PyErr_SetRaisedException(e->value);
+#else
+    PyErr_Restore(e->type, e->value, e->trace);
+#endif
+}
+
 /* May this dying object be kept? Exactly of the type, and nobody watches it die. */
 static inline int fa_recyclable(PyObject *o, PyTypeObject *type) {
 #if defined(Py_GIL_DISABLED) || defined(PYPY_VERSION)

@@ -24,15 +24,22 @@ cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layo
 cdef void recycle(PyObject *o) noexcept:
     """tp_dealloc of Variable: plain handles go to the free list, as a scalar without a tape."""
     global n_free_handles
+    cdef fa_error error
     if (n_free_handles < FA_FREE_HANDLES and fa_recyclable(o, <PyTypeObject *>Variable) and (<Variable>o).linked
             and (<Variable>o).extra is None):
-        unlink(<void *>o)
+        if (<Variable>o).newer is NULL:               # may cut the tape: rules die, whose variables fill the list
+            fa_put_aside(&error)
+            unlink(<void *>o)
+            fa_raise_again(&error)
+        else:
+            unlink(<void *>o)
         (<Variable>o).tape = None
         (<Variable>o).layout = SCALAR
-        free_handles[n_free_handles] = o
-        n_free_handles += 1
-    else:
-        full_dealloc(o)
+        if n_free_handles < FA_FREE_HANDLES:
+            free_handles[n_free_handles] = o
+            n_free_handles += 1
+            return
+    full_dealloc(o)
 
 
 cdef Variable with_data(object data, State state):
@@ -58,6 +65,8 @@ cdef object values_of(Handle h):
         if h.layout is SCALAR:
             return float64(h.tape.value[h.offset])
         return read_view(&h.tape.value[h.offset], h.layout)
+    if h.state == UNSET:
+        raise RuntimeError(UNINITIALISED)
     return result(h.extra.data)
 
 
@@ -81,8 +90,12 @@ cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, 
     if fa_rows[op].selective:
         if x and is_nothing(dx):
             dx, x = box_distance(slot - x), 0
+        elif dx != dx:
+            dx = NAN                                  # no foreign nan may look like a box
         if y and is_nothing(dy):
             dy, y = box_distance(slot - y), 0
+        elif dy != dy:
+            dy = NAN
     tape.value[slot] = v
     tape.link[rec] = <uint64_t>op | (<uint64_t>(slot - x) << 8 if x else 0) | (<uint64_t>(slot - y) << 36 if y else 0)
     tape.dx[rec] = dx
@@ -278,7 +291,9 @@ cdef bint flows(object operands, str name) except -1:
             found = found or recorded(<Handle>x)
     if not found:
         return False
-    return (tape if tape is not None else current_tape()).paused == 0
+    if tape is None or tape.busy:                     # in a hook no_grad() holds for the tape set aside
+        tape = current_tape()
+    return tape.paused == 0
 
 
 cdef Layout broadcast(Layout x, Layout y, str name):

@@ -119,7 +119,10 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
     if w.n == 0 or w.kind == SPAN:
         return REACHED
     if w.kind == ASSIGN:
-        undo(t, w, gx)
+        if w.dst < base:                  # into something that is constant here: its adjoint is not of this sweep
+            exchange(t, w, False)
+        else:
+            undo(t, w, gx)
         return REACHED
     if w.size and all_nothing(adj + w.out, w.size):
         return REACHED
@@ -173,7 +176,7 @@ cdef void undo(Tape t, Wide *w, double *gx) noexcept nogil:
     p = axes(t, w, one)
     swap_view(p, values + w.dst, values + w.out)
     if gx is not NULL:
-        map_adjoint(OP_positive, p, values, NULL, values, view, gx, NULL)
+        map_adjoint(OP_positive, p, values + w.a, NULL, values + w.dst, view, gx, NULL)
     fill_view(p, view, NOTHING)
 
 
@@ -283,21 +286,22 @@ cdef int run_hooks(Tape t, dict hooks, Py_ssize_t base) except -1:
         if h.offset < base or all_nothing_view(t, h.offset, h.layout):
             continue
         g = read_view(&t.adjoint[h.offset], h.layout)
-        new = hook_result(h.function, g, h.name)
-        if new is not g:
-            write_view(&t.adjoint[h.offset], h.layout, new)
+        write_view(&t.adjoint[h.offset], h.layout, hook_result(h.function, g, h.name))
     return 0
 
 
 def hook_result(function, g, name):
     """What a hook makes of a gradient: the gradient itself when it returns None."""
+    before = np.array(g)
     new = function(g)
     if new is None:
         return g
     new = np.asarray(new, dtype=np.float64)
     if new.shape != np.shape(g):
         raise ValueError(f"hook of {name or 'a variable'}: returned shape {new.shape} for a gradient of shape {np.shape(g)}")
-    return new + 0.0
+    numbers = new + 0.0
+    # what was nothing and stays zero is still nothing
+    return np.where((before == 0.0) & np.signbit(before) & (numbers == 0.0), -0.0, numbers)[()]
 
 
 def call_hooks(hooks, g, name):

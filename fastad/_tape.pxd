@@ -42,6 +42,7 @@ cdef enum Flag:
     INDEXED = 8               # ASSIGN by an index list
     ANYWHERE = 16             # ROUTE from slots all over the tape
     FREED = 32                # graph was freed by backward()
+    OF_LEAF = 64              # SPAN: a leaf's values
 
 cdef packed struct Wide:
     int64_t out, size         # the record's own block of slots
@@ -56,6 +57,7 @@ cdef struct Level:
 
 
 cdef enum State:
+    UNSET                     # not initialised
     NODE                      # a value on the tape
     LEAF                      # an input with data and gradient of its own
     CONSTANT                  # data without gradient

@@ -229,7 +229,8 @@ cdef class Tape:
     cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
         """Make sure that so many more slots, records and pool entries fit. May collect: offsets change."""
         if self.busy:
-            raise RuntimeError("fastad: this tape is being swept in another thread; record on a Variable of the own thread")
+            raise RuntimeError("fastad: the Variable's graph is being swept: in a hook, gate or rule compute with its .value or "
+                               ".detach(); in another thread wait for backward() to end")
         if (self.n_slots + slots > self.value.shape[0] or self.n_records + records > self.link.shape[0]
                 or self.n_wide + records > self.wide.shape[0] or self.n_pool + pool > self.pool.shape[0]):
             self.make_room(slots, records, pool)
@@ -443,6 +444,7 @@ cdef class Tape:
             b.offset, b.rec = self.n_slots, self.n_records
             w = self.push(SPAN, leaf.layout.size)
             w.n = leaf.layout.size
+            w.flags = OF_LEAF
             self.leaves.append(b)
             s.bindings = [old for old in s.bindings or () if (<Binding>old).offset >= 0] + [b]
             s.current = b

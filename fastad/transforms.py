@@ -95,10 +95,15 @@ def like(value: Any, gradient: Array) -> Any:
     return gradient.astype(dtype) if dtype is not None and dtype.kind == "f" and dtype != np.float64 else gradient
 
 
+def joined(leaf: Any) -> Any:
+    """An object array of scalar Variables as one Variable, anything else as it is."""
+    return variable.array(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype == object else leaf
+
+
 def plain(tree: Any) -> Any:
     """A result with the values of its Variables."""
     leaves, rebuild = flatten(tree)
-    return rebuild([variable.value_of(leaf) for leaf in leaves])
+    return rebuild([variable.value_of(joined(leaf)) for leaf in leaves])
 
 
 def run(name: str, function: Function, inputs: Inputs, kwargs: Options, has_aux: bool) -> tuple[Any, Any]:
@@ -146,6 +151,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         inputs = Inputs("value_and_grad", argnums, args)
         out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
+        out = joined(out)
         if (out.shape if isinstance(out, variable.Variable) else np.shape(out)) != ():
             raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
                             "reduce it (np.sum), or use fa.jacobian")
@@ -209,6 +215,7 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
     inputs = Inputs("vjp", tuple(range(len(args))), args)
     out, aux = run("vjp", f, inputs, {}, has_aux)
     outputs, rebuild = flatten(out)
+    outputs = [joined(y) for y in outputs]
 
     def pull(cotangent: Any) -> Any:
         seeds, _ = flatten(cotangent)

@@ -9,6 +9,7 @@ from cpython.long cimport PyLong_CheckExact
 from cpython.ref cimport PyObject
 from cpython.slice cimport PySlice_Check
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.math cimport NAN
 from libc.string cimport memcpy
 from numpy cimport (
     NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_TYPE, ndarray,
@@ -20,7 +21,7 @@ import numpy as np
 
 from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
-    OP_COUNT, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
+    OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
     OP_positive, OP_keep, OP_drop, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
     read_gradient, read_view, unlink, write_in_place, write_view,
@@ -30,6 +31,9 @@ from . import _tape
 from . import ops as table
 from ._dtype import NUMBER as NUMBER_DTYPE
 from .errors import FreedGraphError, GradientLostError, NoGradientError
+
+cdef extern from "Python.h":
+    Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
 
 cdef extern from "_scalar.h":
     void *fa_loops
@@ -41,6 +45,7 @@ cdef extern from "_scalar.h":
 
 (&fa_loops)[0] = loop_table()
 
+cdef str UNINITIALISED = "Variable: not initialised; a subclass has to call super().__init__(value)"
 cdef object float64 = np.float64
 cdef object true = np.True_
 cdef object false = np.False_
@@ -58,6 +63,10 @@ cdef extern from "_handles.h":
         PySequenceMethods *tp_as_sequence
     enum:
         FA_FREE_HANDLES
+    ctypedef struct fa_error:
+        pass
+    void fa_put_aside(fa_error *e) noexcept
+    void fa_raise_again(fa_error *e) noexcept
     object fa_revive(PyObject *o, PyTypeObject *type)
     bint fa_recyclable(PyObject *o, PyTypeObject *type) noexcept
 
@@ -79,7 +88,7 @@ cdef class HookHandle:
 
     def remove(self):
         """Take the hook away."""
-        self.home.pop(self.key, None)
+        (self.key.home if self.home is None else self.home).pop(self.key, None)
 
 
 @cython.no_gc
@@ -118,6 +127,8 @@ cdef class Variable(Handle):
         self.layout = SCALAR
 
     def __init__(self, value, name=None):
+        if self.state != UNSET:
+            raise RuntimeError("Variable: already initialised")
         if isinstance(value, Handle):
             raise TypeError("Variable: the value is a Variable already; .detach() gives its values without gradient")
         a = asarray(value)
@@ -227,6 +238,8 @@ cdef class Variable(Handle):
         >>> x.grad
         array([ 2., 40.])
         """
+        if self.state == UNSET:
+            raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
             raise NoGradientError("backward: this value carries no gradient (computed under no_grad(), detached, or the "
                                   "result of a function like floor)")
@@ -249,17 +262,23 @@ cdef class Variable(Handle):
         cdef Tape tape = self.tape
         cdef Handle h
         cdef void *p = tape.oldest
+        if tape.busy:
+            raise RuntimeError("backward: the graph is being swept already; a hook or gate cannot sweep it too")
         while p is not NULL and tape.swept:               # keep what earlier sweeps have left
             h = <Handle>p
             harvest(tape, h)                              # may collect garbage: the next one is looked up after it
             p = h.newer
         tape.prepare_adjoints(1)
-        if self.layout.size == 1:
-            tape.adjoint[self.offset] = <double>seed.item() + 0.0
-        else:
-            add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
-        tape.sweep(self.rec + 1, 0, 1)
-        tape.deposit(self)
+        try:
+            if self.layout.size == 1:
+                tape.adjoint[self.offset] = <double>seed.item() + 0.0
+            else:
+                add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
+            tape.sweep(self.rec + 1, 0, 1)
+            tape.deposit(self)
+        except BaseException:
+            tape.swept = 1                                # half-finished adjoints are nobody's gradient
+            raise
         if not retain_graph:
             tape.release()
 
@@ -286,10 +305,11 @@ cdef class Variable(Handle):
             return handle
         if self.state == GONE:
             refuse_freed(self, "register_hook")
+        if self.state == UNSET:
+            raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
             raise NoGradientError("register_hook: this value carries no gradient")
-        hook = add_hook(self, function)
-        handle.home, handle.key = hook.home, hook
+        handle.key = add_hook(self, function)             # knows itself where it stands
         return handle
 
     def item(self, *index):
@@ -316,7 +336,7 @@ cdef class Variable(Handle):
     def __reduce__(self):
         if self.state == NODE:
             raise TypeError("pickle: a recorded Variable cannot be pickled; pickle its .value")
-        return _restore, (np.array(self.extra.data), self.state == LEAF, self.grad, self.extra.name)
+        return _restore, (np.array(values_of(self)), self.state == LEAF, self.extra.grad, self.extra.name, self.extra.dtype)
 
     # ---- shape ----
     @property
@@ -391,7 +411,7 @@ cdef class Variable(Handle):
         cdef Py_ssize_t i, n
         cdef Layout layout = self.layout
         if PyLong_CheckExact(key) and layout.ndim == 1 and self.state == NODE and not self.tape.paused:
-            i, n = key, layout.dims[0]
+            i, n = PyNumber_AsSsize_t(key, IndexError), layout.dims[0]
             if i < 0:
                 i += n
             if i < 0 or i >= n:
@@ -573,8 +593,8 @@ cdef double scalar_value(Handle h) noexcept:
     """The value of a scalar."""
     if h.state == NODE:
         return h.tape.value[h.offset]
-    if h.state == GONE:
-        return <double>h.extra.data
+    if h.state == GONE or h.state == UNSET:
+        return <double>h.extra.data if h.extra is not None else NAN
     return (<double *>PyArray_DATA(<ndarray>h.extra.data))[0]
 
 
@@ -619,11 +639,11 @@ cdef object in_place(Variable x, object other, int op):
     return x
 
 
-def _restore(data, bint leaf, grad, name):
+def _restore(data, bint leaf, grad, name, dtype):
     """Rebuild a pickled Variable."""
     cdef Variable x = with_data(data, LEAF if leaf else CONSTANT)
     x.extra.grad = None if grad is None else asarray(grad, np.float64)
-    x.extra.name = name
+    x.extra.name, x.extra.dtype = name, dtype
     return x
 
 
@@ -741,7 +761,7 @@ def pull_back(Variable y, seed, list inputs):
     cdef Tape tape = y.tape
     cdef Py_ssize_t base, stop
     check_alive(y, "grad")
-    if y.state != NODE:
+    if y.state != NODE or any([(<Handle?>x).tape is not tape for x in inputs]):
         return None
     base, stop = first_slot(inputs), tape.n_records
     for x in inputs:
@@ -757,7 +777,9 @@ def pull_back(Variable y, seed, list inputs):
     if tape.outside:
         raise NotImplementedError("the function uses a Variable that an outer transform differentiates with respect to, and "
                                   "derivatives of derivatives are not there yet; .detach() makes it a constant")
-    return [read_gradient(tape, (<Handle>x).offset, (<Handle>x).layout) for x in inputs]
+    gradients = [read_gradient(tape, (<Handle>x).offset, (<Handle>x).layout) for x in inputs]
+    tape.swept = base                                     # what this sweep has left above is nobody's gradient
+    return gradients
 
 
 def is_recorded(x):
