@@ -433,6 +433,45 @@ cdef str READ_ONLY = ("in-place write: the Variable looks at some elements sever
                       "write to a copy of it")
 
 
+cdef inline bint number_within(Handle h, Handle target, Py_ssize_t low, Py_ssize_t high) noexcept:
+    """Whether h is a number that stands among elements low … high of the target."""
+    return h.layout is SCALAR and h is not target and target.offset + low <= h.offset <= target.offset + high
+
+
+cdef int keep_numbers(Variable target, Py_ssize_t low, Py_ssize_t high) except -1:
+    """Move the numbers that were taken from elements low … high, which are going to be overwritten, elsewhere.
+
+    An element of a NumPy array is a number of its own once it is taken: ``y[0], y[1] = y[1], y[0]`` is a swap.
+    """
+    cdef Tape tape = target.tape
+    cdef void *p = tape.oldest
+    cdef Handle h
+    cdef Wide *w
+    cdef Py_ssize_t n = 0
+    while p is not NULL:
+        h = <Handle>p
+        n += number_within(h, target, low, high)
+        p = h.newer
+    if n == 0:
+        return 0
+    tape.reserve(n, n, 0)
+    p = tape.oldest
+    n = 0
+    while p is not NULL:
+        h = <Handle>p
+        if number_within(h, target, low, high):
+            w = tape.push(MAP, 1)
+            w.op, w.n, w.a = OP_positive, 1, h.offset
+            tape.value[w.out] = tape.value[h.offset]
+            h.offset, h.rec = w.out, tape.n_records - 1
+            n = tape.n_records
+        if h.born < n:                                # younger ones must not let the tape be cut before it
+            h.born = n
+        p = h.newer
+    tape.open = False
+    return 0
+
+
 cdef int check_fits(Layout target, Layout value) except -1:
     """The value of an in-place write has to broadcast to the target."""
     if broadcast(target, value, "in-place write").shape != target.shape:
@@ -454,6 +493,7 @@ cdef int assign(Variable target, Py_ssize_t offset, Layout layout, object value)
     if isinstance(a, Handle):                         # a copy, in case it overlaps with the target
         a = record_map(OP_positive, a, None, la, None, "in-place write")
         la = (<Handle>a).layout
+    keep_numbers(target, offset + layout.low, offset + layout.high)
     tape = settle((target, a), layout.size, 2, 4 * layout.ndim + 5, "in-place write")
     w = tape.push(ASSIGN, layout.size + (0 if isinstance(a, Handle) else la.size))
     slot = w.out + layout.size
@@ -486,6 +526,8 @@ cdef int assign_at(Variable target, object positions, object value) except -1:
     else:                                             # a copy, in case it overlaps with the target
         a = dense_view(broadcast_array(a, positions.shape))
         a = record_map(OP_positive, a, None, (<Handle>a).layout, None, "in-place write")
+    if n:
+        keep_numbers(target, target.layout.low + np.min(slots), target.layout.low + np.max(slots))
     tape = settle((target, a), n, 2, n, "in-place write")
     w = tape.push(ASSIGN, n + (0 if isinstance(a, Handle) else n))
     w.flags = INDEXED

@@ -180,7 +180,7 @@ cdef void mark_operands(Tape t, const Wide *w, Bits *slots) noexcept nogil:
             if w.a >= 0:
                 span(t, w, 1, &low, &high)
                 bits_set(slots, low, high)
-    elif w.kind == MATMUL:
+    elif w.kind == MATMUL and p[0] and p[1] and p[2] and p[3]:
         for k in range(1, 3):
             matrix_span(t, w, <int>k, &low, &high)
             bits_set(slots, low, high)

@@ -249,3 +249,43 @@ def test_small_things():
     x = fa.Variable(np.ones(2, np.float32))
     np.sum(x).backward()
     assert copy.deepcopy(x).grad.dtype == np.float32
+
+
+def test_a_number_taken_from_an_array_stays_what_it_was():
+    x = fa.Variable([1.0, 2.0, 3.0])
+    y = x * 1.0
+    y[0], y[1] = y[1], y[0]
+    np.testing.assert_array_equal(y.value, [2.0, 1.0, 3.0])
+    first = y[2]
+    y[[0, 2]] = 7.0
+    assert first.value == 3.0
+    y *= 2.0
+    np.sum(y * np.array([1.0, 10.0, 100.0]) + first * first).backward()
+    np.testing.assert_array_equal(x.grad, [20.0, 0.0, 18.0])
+
+
+def test_gauss_seidel_in_place():
+    def sweep(u):
+        for i in range(1, len(u) - 1):
+            previous = u[i]
+            u[i] = 0.5 * (u[i - 1] + u[i + 1])
+            u[i + 1] = u[i + 1] + 0.1 * previous
+        return u
+
+    def f(x):
+        return np.sum(sweep(x * 1.0) ** 2)
+
+    a = np.array([0.3, -1.0, 2.0, 0.5, 1.5])
+    value, g = fa.value_and_grad(f)(a)
+    np.testing.assert_allclose(value, f(a), rtol=1e-14)
+    h = 1e-6
+    np.testing.assert_allclose(g, [(f(a + h * e) - f(a - h * e)) / (2 * h) for e in np.eye(5)], rtol=1e-6)
+
+
+def test_empty_products_in_collections():
+    x = fa.Variable(np.zeros((2, 0)))
+    w = fa.Variable(np.zeros((0, 3)))
+    y = x @ w
+    collect()
+    np.sum(y).backward()
+    assert x.grad.shape == (2, 0) and w.grad.shape == (0, 3) and not y.value.any()
