@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import variable
-from .tree import flatten
+from .tree import flatten, flatten_like
 
 if TYPE_CHECKING:
     from ._typing import Argnums, Array, Function, Options
@@ -39,6 +39,8 @@ class Inputs:
         for k in numbers:
             if not isinstance(k, (int, np.integer)) or not -len(args) <= k < len(args):
                 raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} arguments given")
+        if len({k % len(args) for k in numbers}) < len(numbers):
+            raise ValueError(f"{name}: argnums={argnums!r} names an argument twice")
         chosen = args[numbers[0]] if self.single else [args[k] for k in numbers]
         self.values: list[Any] = [chosen]
         self.rebuild: Callable[[list[Any]], Any] = only
@@ -100,6 +102,12 @@ def joined(leaf: Any) -> Any:
     return variable.array(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype == object else leaf
 
 
+def check_output(name: str, out: Any) -> None:
+    """Refuse what has no derivative, such as the None of a forgotten return."""
+    if not isinstance(out, variable.Variable) and np.asarray(out).dtype.kind not in "fiub":
+        raise TypeError(f"{name}: the function returned {type(out).__name__}; a number or an array is needed")
+
+
 def plain(tree: Any) -> Any:
     """A result with the values of its Variables."""
     leaves, rebuild = flatten(tree)
@@ -152,6 +160,7 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
         inputs = Inputs("value_and_grad", argnums, args)
         out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
         out = joined(out)
+        check_output("grad", out)
         if (out.shape if isinstance(out, variable.Variable) else np.shape(out)) != ():
             raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
                             "reduce it (np.sum), or use fa.jacobian")
@@ -216,13 +225,15 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
     out, aux = run("vjp", f, inputs, {}, has_aux)
     outputs, rebuild = flatten(out)
     outputs = [joined(y) for y in outputs]
+    for y in outputs or [None]:
+        check_output("vjp", y)
 
     def pull(cotangent: Any) -> Any:
-        seeds, _ = flatten(cotangent)
-        if len(seeds) != len(outputs):
-            raise ValueError(f"vjp: the function has {len(outputs)} outputs, the cotangent {len(seeds)}")
+        seeds = flatten_like(out, cotangent, "vjp: the cotangent")
         total = [np.zeros(np.shape(v)) for v in inputs.values]
         for y, seed in zip(outputs, seeds, strict=True):
+            if seed is None:
+                continue
             if np.shape(seed) != np.shape(y):
                 raise ValueError(f"vjp: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
             pulled = inputs.pull(y, np.asarray(seed, np.float64) + 0.0)
@@ -260,7 +271,8 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callab
     def matrix(*args: Any, **kwargs: Any) -> Any:
         inputs = Inputs("jacobian", argnums, args)
         out, aux = run("jacobian", f, inputs, kwargs, has_aux)
-        out = out if isinstance(out, variable.Variable) else variable.array(out)
+        out = joined(out)
+        check_output("jacobian", out)
         shape = np.shape(out)
         rows = []
         for k in range(int(np.prod(shape, dtype=np.int64))):

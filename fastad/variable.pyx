@@ -253,7 +253,7 @@ cdef class Variable(Handle):
         else:
             if isinstance(seed, Handle):
                 seed = values_of(seed)
-            seed = asarray(seed, np.float64)
+            seed = constant_array(seed, "backward: the seed")
             if seed.shape != self.layout.shape:
                 raise ValueError(f"backward: the seed has shape {seed.shape}, the Variable {self.layout.shape}")
         if self.state == LEAF:

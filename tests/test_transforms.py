@@ -176,7 +176,7 @@ def test_vjp():
 
 def test_wrong_cotangents():
     _, pull = fa.vjp(lambda x: (x * 2.0, x), np.ones(3))
-    with pytest.raises(ValueError, match="2 outputs"):
+    with pytest.raises(ValueError, match="tuple of 2 items"):
         pull(np.ones(3))
     with pytest.raises(ValueError, match=r"\(3,\).*\(2,\)"):
         pull((np.ones(3), np.ones(2)))
@@ -260,3 +260,26 @@ def test_an_exception_in_the_function_leaves_nothing_behind():
             fa.grad(bad)(2.0)
     assert len(fa.tape()) <= n + 20
     assert fa.grad(lambda x: x * x)(2.0) == 4.0
+
+
+def test_misuse_is_named():
+    with pytest.raises(TypeError, match="NoneType"):
+        fa.grad(lambda x: None)(1.0)
+    with pytest.raises(TypeError, match="NoneType"):
+        fa.vjp(lambda x: None, 1.0)
+    with pytest.raises(TypeError, match="str"):
+        fa.jacobian(lambda x: "x")(1.0)
+    for argnums in ((0, 0), (0, -2), [1, -1]):
+        with pytest.raises(ValueError, match="twice"):
+            fa.grad(lambda x, y: x * y, argnums=argnums)(1.0, 2.0)
+    with pytest.raises(TypeError, match="masked"):
+        fa.Variable(np.ones(3)) * np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0])
+    with pytest.raises(TypeError, match="complex"):
+        fa.Variable(1.0).backward(1j)
+
+
+def test_cotangents_of_dicts_go_by_key():
+    _, pull = fa.vjp(lambda z: {"a": z, "b": z * 2.0}, 3.0)
+    assert pull({"b": 1.0, "a": 5.0}) == (7.0,) and pull({"a": None, "b": 1.0}) == (2.0,)
+    with pytest.raises(ValueError, match="keys"):
+        pull({"a": 1.0})
