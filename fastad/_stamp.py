@@ -176,7 +176,8 @@ def row_stub(op: Op) -> str:
     if not op.differentiable:
         return plain
     recorded = [plain.replace(f"{z}: Any", f"{z}: Variable").replace("-> Any", "-> Variable") for z in "xy"[:op.arity]]
-    return "\n".join(f"@overload\n{line}" for line in (*recorded, plain))
+    numbers = plain.replace(": Any", ": Plain")       # Any would match a Variable too
+    return "\n".join(f"@overload\n{line}" for line in (*recorded, numbers))
 
 
 def head(sources: str, typing: str, imports: str, names: Sequence[str]) -> str:
@@ -192,7 +193,7 @@ def math_stub(table: ModuleType, source: str) -> str:
                f"{'Variable' if op.differentiable else 'Any'}: ..." for op in rows]
     return "\n".join([
         head("fastad/ops.py and fastad/math.py", "Any, overload, type_check_only",
-             "from . import ops\nfrom ._typing import Function, Value\nfrom .variable import Variable\n",
+             "from . import ops\nfrom ._typing import Function, Plain, Value\nfrom .variable import Variable\n",
              ["clip", "where", *[op.name for op in rows]]) + declared(source),
         *[row_stub(op) for op in rows], "", "@type_check_only", "class Methods:", *methods, ""])
 

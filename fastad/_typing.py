@@ -11,8 +11,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answer", "Argnums", "Array", "Axis", "Function", "Index", "Mode", "Options", "Order", "Overlap", "Shape",
-           "Ufunc", "Value"]
+__all__ = ["Answer", "Argnums", "Array", "Axis", "Function", "Index", "Mode", "Options", "Order", "Overlap", "Plain",
+           "Shape", "Ufunc", "Value"]
 
 #: Values without gradient.
 Array: TypeAlias = NDArray[np.float64]
@@ -20,6 +20,8 @@ Array: TypeAlias = NDArray[np.float64]
 Index: TypeAlias = NDArray[np.int64]
 #: A Variable, or what NumPy gives where none takes part.
 Value: TypeAlias = Any
+#: Numbers and arrays without a Variable.
+Plain: TypeAlias = float | np.generic | NDArray[Any] | Sequence[Any]
 Shape: TypeAlias = tuple[int, ...]
 Axis: TypeAlias = int | Sequence[int] | None
 #: A function of NumPy's, and what answers it on Variables.

@@ -70,8 +70,10 @@ def test_writing_through_a_view_with_negative_strides():
 
 def test_a_variable_without_init():
     x = fa.Variable.__new__(fa.Variable)
-    for misuse in (lambda: x.value, lambda: x * 2.0, lambda: x.backward(), lambda: x.register_hook(print), lambda: x.detach(),
-                   lambda: x.__setitem__(0, 1.0), lambda: repr(x), lambda: copy.copy(x), lambda: np.sin(x), lambda: x @ x):
+    misuses = [lambda: x.value, lambda: x * 2.0, lambda: x.backward(), lambda: x.register_hook(print),
+               lambda: x.detach(), lambda: x.__setitem__(0, 1.0), lambda: repr(x), lambda: copy.copy(x),
+               lambda: np.sin(x), lambda: x @ x]
+    for misuse in misuses:
         with pytest.raises((RuntimeError, TypeError, ValueError)):
             misuse()
     assert x.grad is None and (x < 1.0) is np.False_
@@ -102,7 +104,8 @@ def test_a_rule_that_owns_many_variables():
 
 def test_views_of_leaves_cannot_be_written_to():
     x = fa.Variable([1.0, 2.0, 3.0])
-    for write in (lambda: x[1:].__setitem__(0, 10.0), lambda: x[1:].__iadd__(1.0), lambda: x.reshape(-1).__setitem__([0], 1.0)):
+    for write in (lambda: x[1:].__setitem__(0, 10.0), lambda: x[1:].__iadd__(1.0),
+                  lambda: x.reshape(-1).__setitem__([0], 1.0)):
         with pytest.raises(RuntimeError, match="leaf"):
             write()
     np.sum(x * x).backward()
