@@ -13,7 +13,9 @@ def view(Variable x, Py_ssize_t offset, tuple shape, tuple strides):
     cdef Py_ssize_t d, n = len(shape)
     cdef Layout layout
     cdef Tape tape
-    if n > 64 or len(strides) != n:
+    if n > 64:
+        raise ValueError(f"view: an array has at most 64 dimensions, not {n}")
+    if len(strides) != n:
         raise ValueError(f"view: shape {shape} and strides {strides} do not belong together")
     for d in range(n):
         dims[d], steps[d] = shape[d], strides[d]

@@ -39,6 +39,7 @@ cdef void recycle(PyObject *o) noexcept:
             free_handles[n_free_handles] = o
             n_free_handles += 1
             return
+    forget_leaf(<void *>o)
     full_dealloc(o)
 
 

@@ -203,6 +203,20 @@ cdef inline void unlink(void *h) noexcept:
         tape.cut()
 
 
+cdef inline void forget_leaf(void *h) noexcept:
+    """Tell the tapes on which a dying leaf stands, before anyone who watches it die can sweep them."""
+    cdef Storage s = (<Handle>h).extra
+    cdef Binding b
+    if s is None or s.bindings is None:
+        return
+    for b in s.bindings:
+        b.leaf = NULL
+        if b.offset >= 0:
+            b.tape.living_slots -= (<Handle>h).layout.size
+            b.tape.living_leaves -= 1
+    s.bindings = None
+
+
 cdef int ensure_loops(int op) except -1
 cdef void *loop_table() noexcept
 cdef object read_view(const double *first, Layout l)

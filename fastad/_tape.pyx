@@ -74,14 +74,7 @@ cdef class Binding:
 
 @cython.final
 cdef class Storage:
-    def __dealloc__(self):
-        cdef Binding b
-        if self.bindings is not None:
-            for b in self.bindings:
-                b.leaf = NULL
-                if b.offset >= 0:
-                    b.tape.living_slots -= self.data.size
-                    b.tape.living_leaves -= 1
+    pass
 
 
 @cython.no_gc
@@ -89,6 +82,7 @@ cdef class Handle:
     def __dealloc__(self):
         if self.linked:
             unlink(<void *>self)
+        forget_leaf(<void *>self)
 
 
 # ---- columns -----------------------------------------------------------------------------------------------
@@ -570,12 +564,35 @@ include "_collect.pxi"
 _thread = threading.local()
 
 
+cdef class _Owner:
+    """Ends with its thread: leaves that live on need not keep the thread's tape."""
+    cdef Tape tape
+
+    def __del__(self):
+        cdef Binding b
+        cdef Handle leaf
+        if self.tape is None or self.tape.n_live or self.tape.busy:
+            return
+        for b in self.tape.leaves:
+            b.offset = -1
+            if b.leaf is not NULL:
+                leaf = <Handle>b.leaf
+                leaf.extra.bindings = [other for other in leaf.extra.bindings if other is not b]
+                if leaf.extra.current is b:
+                    leaf.extra.current = None
+        self.tape.leaves = []
+        self.tape.living_slots = self.tape.living_leaves = 0
+        self.tape.kept = bottom()
+        self.tape.restore(self.tape.kept)
+
+
 cdef Tape current_tape():
     """The calling thread's tape; while it is swept, and a hook or rule computes, a tape set aside for that."""
     cdef Tape tape
     if fa_thread_tape is NULL:
         tape = Tape()
-        _thread.tape = tape           # keeps it alive as long as the thread lives
+        _thread.owner = _Owner.__new__(_Owner)          # keeps it alive as long as the thread lives
+        (<_Owner>_thread.owner).tape = tape
         (&fa_thread_tape)[0] = <void *>tape
     tape = <Tape>fa_thread_tape
     while tape.busy:

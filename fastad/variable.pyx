@@ -24,7 +24,7 @@ from fastad._tape cimport (
     OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
     OP_positive, OP_keep, OP_drop, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    read_gradient, read_view, unlink, write_in_place, write_view,
+    read_gradient, read_view, forget_leaf, unlink, write_in_place, write_view,
 )
 
 from . import _tape
@@ -134,7 +134,7 @@ cdef class Variable(Handle):
         a = asarray(value)
         if a.dtype.kind == "O":
             raise TypeError("Variable: an array of Variables or objects; fa.array joins scalar Variables")
-        data = np.array(constant_array(a, "Variable"), order="C")
+        data = np.array(constant_array(value, "Variable"), order="C")
         self.layout = layout_of(data.shape)
         self.extra = Storage.__new__(Storage)
         self.extra.data = data

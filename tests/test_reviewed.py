@@ -1,7 +1,9 @@
 """Cases that once went wrong: collections with every kind of record, views of leaves, exceptions in sweeps."""
 import copy
+import gc
 import struct
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -292,3 +294,62 @@ def test_empty_products_in_collections():
     collect()
     np.sum(y).backward()
     assert x.grad.shape == (2, 0) and w.grad.shape == (0, 3) and not y.value.any()
+
+
+def test_nothing_passes_cumulative_functions_and_products():
+    for f in (lambda h: np.cumsum(h[::-1])[0], lambda h: np.prod(np.stack([h, h]), axis=0)[2],
+              lambda h: np.cumprod(h[::-1])[0], lambda h: np.cumsum(h)[0] * 0.0 + np.cumsum(h[1:])[1]):
+        x = fa.Variable([0.0, 1.0, 4.0])
+        with np.errstate(all="ignore"):
+            f(np.sqrt(x[::-1])[::-1]).backward()
+        assert np.isfinite(x.grad[1:]).all()
+    x = fa.Variable([0.0, 1.0, 4.0])
+    with np.errstate(all="ignore"):
+        np.cumprod(np.sqrt(x)[::-1])[1].backward()
+    np.testing.assert_array_equal(x.grad, [0.0, 1.0, 0.25])
+
+
+def test_a_leaf_does_not_keep_the_tapes_of_ended_threads():
+    x = fa.Variable(np.ones(10))
+    for _ in range(50):
+        t = threading.Thread(target=lambda: np.sum(x * x).backward())
+        t.start()
+        t.join()
+    np.testing.assert_array_equal(x.grad, np.full(10, 100.0))
+    gc.collect()
+    assert sum(type(o).__name__ == "Tape" for o in gc.get_objects()) < 20
+
+
+def test_reshape_is_a_view_where_numpys_is():
+    a = np.arange(12.0)
+    y = fa.Variable(a) * 1.0
+    b = a.copy()
+    for u in (y, b):
+        z = u[::2].reshape(-1)
+        z[0] = 90.0
+        u[::-1].reshape(3, 4)[0, 1] = 91.0
+        u.reshape(3, 4).T.reshape(-1)[0] = 92.0
+    np.testing.assert_array_equal(y.value, b)
+
+
+def test_a_dying_leaf_whose_end_is_watched():
+    keep = fa.Variable(2.0)
+    y = keep * keep
+
+    def last_words():
+        for _ in range(3):
+            y.backward(retain_graph=True)
+
+    x = fa.Variable(np.ones(1000))
+    z = np.sum(x * y)
+    weakref.finalize(x, last_words)
+    del x
+    assert keep.grad == 12.0 and z.value == 4000.0
+
+
+def test_masked_arrays_and_many_dimensions_are_named():
+    with pytest.raises(TypeError, match="masked"):
+        fa.Variable(np.ma.array([1.0, 2.0], mask=[0, 1]))
+    x = fa.Variable(np.ones((1,) * 64))
+    with pytest.raises((ValueError, IndexError), match="64"):
+        (x * 1.0)[None]

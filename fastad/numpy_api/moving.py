@@ -71,7 +71,7 @@ def dense(x: Value, shape: Shape) -> Variable:
 
 
 def reshaped(x: Value, shape: Any, order: Order = "C") -> Value:
-    """np.reshape: a view where x lies in C order, else a view of a copy.
+    """np.reshape: a view where strides allow it, else a view of a copy.
 
     Raises
     ------
@@ -82,7 +82,11 @@ def reshaped(x: Value, shape: Any, order: Order = "C") -> Value:
         return reshaped(x.T, full_shape(x, shape)[::-1]).T
     if order not in ("C", "A", None):
         raise ValueError(f"numpy.reshape: order={order!r} is neither 'C' nor 'F'")
-    return dense(variable.dense_view(x), full_shape(x, shape))
+    new = full_shape(x, shape)
+    try:
+        return viewed(x, np.reshape, new, copy=False)
+    except ValueError:                                # only a copy can have that shape
+        return dense(variable.dense_view(x), new)
 
 
 def full_shape(x: Value, shape: Any) -> Shape:

@@ -133,8 +133,15 @@ def products_before(x: Array) -> Array:
     return np.cumprod(np.concatenate([ones, x[..., :-1]], axis=-1), axis=-1)
 
 
+def nothing(g: Array) -> Any:
+    """Where an adjoint is the structural zero -0.0."""
+    return (g == 0.0) & np.signbit(g)
+
+
 class Product:
     """The derivative of a product: for each element the product of all others, prefix times suffix."""
+
+    exact = True                                      # keeps what is nothing in the upstream nothing
 
     def __init__(self, x: Array, axes: Shape) -> None:
         self.x, self.axes = np.array(x), axes         # a leaf's values may change before the sweep
@@ -146,7 +153,8 @@ class Product:
         rows = x.reshape(*x.shape[:x.ndim - len(self.axes)], -1)
         others = products_before(rows) * products_before(rows[..., ::-1])[..., ::-1]
         g = unreduced(upstream[0], self.x.shape, self.axes)
-        return [(g * np.moveaxis(others.reshape(x.shape), last, self.axes)).reshape(-1)]
+        product = g * np.moveaxis(others.reshape(x.shape), last, self.axes) + 0.0
+        return [np.where(nothing(g), -0.0, product).reshape(-1)]
 
 
 @answers(np.prod, method="prod")
@@ -163,6 +171,8 @@ def prod(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
 class CumulativeSum:
     """The derivative of cumsum along an axis: a cumsum from the other end."""
 
+    exact = True                                      # -0.0 is the identity of addition
+
     def __init__(self, shape: Shape, axis: int) -> None:
         self.shape, self.axis = shape, axis
 
@@ -175,6 +185,8 @@ class CumulativeSum:
 class CumulativeProduct:
     """The derivative of cumprod along an axis, by a recurrence from the end that divides by nothing."""
 
+    exact = True
+
     def __init__(self, x: Array, axis: int) -> None:
         self.x, self.axis = np.array(x), axis         # a leaf's values may change before the sweep
 
@@ -182,11 +194,13 @@ class CumulativeProduct:
         """Gradient of the factors: everything before, times what follows and is still to be multiplied."""
         x = np.moveaxis(self.x, self.axis, -1)
         g = np.moveaxis(np.reshape(upstream[0], self.x.shape), self.axis, -1)
+        used = np.flip(np.logical_or.accumulate(np.flip(~nothing(g), -1), -1), -1)     # here or further on
         rest = np.empty_like(x)
         s = rest[..., -1] = g[..., -1]
         for k in range(x.shape[-1] - 2, -1, -1):
-            s = rest[..., k] = g[..., k] + x[..., k + 1] * s
-        return [np.moveaxis(products_before(x) * rest, -1, self.axis).reshape(-1)]
+            s = rest[..., k] = np.where(used[..., k + 1], g[..., k] + x[..., k + 1] * s, g[..., k])
+        gradient = np.where(used, products_before(x) * rest + 0.0, -0.0)
+        return [np.moveaxis(gradient, -1, self.axis).reshape(-1)]
 
 
 def cumulative(a: Value, axis: int | None, function: Function, make: Callable[[Array, int], Any]) -> Value:
