@@ -99,18 +99,18 @@ cdef object resized(object old, Py_ssize_t used, Py_ssize_t capacity):
     return new
 
 
-cdef object grown(object old, Py_ssize_t used, Py_ssize_t need, Py_ssize_t share):
-    """A larger column when `need` entries fill more than one part in `share` of the old one, else None.
+cdef object grown(object column, Py_ssize_t used, Py_ssize_t need, Py_ssize_t share):
+    """The column, or a larger one when `need` entries fill more than one part in `share` of it.
 
-    Where memory is short, just as much as needed.
+    Where memory is short, just as large as needed.
     """
-    cdef Py_ssize_t have = old.shape[0]
+    cdef Py_ssize_t have = len(column)
     if need * share <= have:
-        return None
+        return column
     try:
-        return resized(old, used, larger(have, need))
+        return resized(np.asarray(column), used, larger(have, need))
     except MemoryError:
-        return None if need <= have else resized(old, used, need)
+        return column if need <= have else resized(np.asarray(column), used, need)
 
 
 WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "b", "n", "sv", "sx", "sy", "layout")]
@@ -218,43 +218,40 @@ cdef class Tape:
             self.slot_limit = self.record_limit = 0
         else:
             self.slot_limit = self.value.shape[0]
-            self.record_limit = self.link.shape[0]
+            self.record_limit = min(self.link.shape[0], self.dx.shape[0], self.dy.shape[0])
 
     cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
         """Make sure that so many more slots, records and pool entries fit. May collect: offsets change."""
         if self.busy:
             raise RuntimeError("fastad: the Variable's graph is being swept: in a hook, gate or rule compute with its .value or "
                                ".detach(); in another thread wait for backward() to end")
-        if (self.n_slots + slots > self.value.shape[0] or self.n_records + records > self.link.shape[0]
+        if (self.n_slots + slots > self.value.shape[0] or self.n_records + records > min(
+                self.link.shape[0], self.dx.shape[0], self.dy.shape[0])
                 or self.n_wide + records > self.wide.shape[0] or self.n_pool + pool > self.pool.shape[0]):
             self.make_room(slots, records, pool)
         return 0
 
     cdef int make_room(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
-        """Collect, then grow what is still more than a quarter (large columns: half) full. All or nothing."""
+        """Collect, then grow what is still more than a quarter (large columns: half) full.
+
+        One column after the other, so that there are never two copies of the whole tape; the limits follow the
+        shortest, and the tape is whole wherever memory ends.
+        """
         cdef Py_ssize_t s, r, w, p
         if slots < 0 or slots > (<Py_ssize_t>1 << 58):
             raise MemoryError("fastad: the array is larger than memory can address")
         self.collect()
         s, r, w, p = self.n_slots + slots, self.n_records + records, self.n_wide + records, self.n_pool + pool
         share = 4 if self.value.shape[0] < (1 << 22) else 2
-        values = grown(np.asarray(self.value), self.n_slots, s, share)
-        link = grown(np.asarray(self.link), self.n_records, r, share)
-        dx = dy = None
-        if link is not None:
-            dx = resized(np.asarray(self.dx), self.n_records, link.size)
-            dy = resized(np.asarray(self.dy), self.n_records, link.size)
-        wide = grown(np.asarray(self.wide), self.n_wide, w, 2)
-        pool_ = grown(np.asarray(self.pool), self.n_pool, p, 2)
-        if values is not None:
-            self.value = values
-        if link is not None:
-            self.link, self.dx, self.dy = link, dx, dy
-        if wide is not None:
-            self.wide = wide
-        if pool_ is not None:
-            self.pool = pool_
-        self.limit()
+        try:
+            self.value = grown(self.value, self.n_slots, s, share)
+            self.wide = grown(self.wide, self.n_wide, w, 2)
+            self.pool = grown(self.pool, self.n_pool, p, 2)
+            self.dy = grown(self.dy, self.n_records, r, share)
+            self.dx = grown(self.dx, self.n_records, r, share)
+            self.link = grown(self.link, self.n_records, r, share)
+        finally:
+            self.limit()
         return 0
 
     # ---- recording ----
