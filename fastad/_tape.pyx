@@ -48,6 +48,14 @@ cdef extern from "_kernels.h":
     const int FASTAD_DEBUG
     const char *FASTAD_COMPILER
 
+cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
+    ctypedef struct fa_instruction:
+        pass
+    ctypedef struct fa_scalar_instruction:
+        pass
+    Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
+                          const int64_t *pool, double *w, Py_ssize_t lanes, double *work) noexcept nogil
+
 cdef extern from "_ufunc.h":
     void fa_get_loop(object ufunc, Py_ssize_t k, fa_ufunc *loop) noexcept
 
@@ -555,6 +563,12 @@ include "_sweep.pxi"
 
 include "_transfer.pxi"
 include "_collect.pxi"
+
+
+cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,
+                        Py_ssize_t lanes, double *work) noexcept nogil:
+    """Execute instructions of a compiled function up to one that needs Python; the block kernels are in this module."""
+    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, pool, w, lanes, work)
 
 
 # ---- this thread's tape; the loops of NumPy and SciPy ----------------------------------------------------------------

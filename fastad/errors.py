@@ -1,6 +1,6 @@
 """Errors of fastad: one class per misuse, each also an instance of the built-in error a caller would expect."""
 
-__all__ = ["FreedGraphError", "GradientLostError", "NoGradientError"]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError"]
 
 
 class FreedGraphError(RuntimeError):
@@ -13,3 +13,15 @@ class NoGradientError(RuntimeError):
 
 class GradientLostError(TypeError):
     """A conversion to a plain number or array would silently drop a gradient."""
+
+
+class AuditError(RuntimeError):
+    """A compiled function and the Python function it was made from have given different results."""
+
+
+class FormatError(ValueError):
+    """A file holds no program, or one that was damaged."""
+
+
+class PathError(RuntimeError):
+    """A loaded program met a branch that it was not saved with."""

@@ -1,0 +1,136 @@
+/* The executor of compiled functions: instructions over a workspace of slots.
+ *
+ * With `lanes` > 1 a slot is a line of that many numbers, side by side, one for each input of a batch: every loop over n
+ * slots becomes one over n * lanes numbers. Nothing is reassociated and nothing contracted, whatever the executor.
+ */
+#ifndef FASTAD_EXECUTE_H
+#define FASTAD_EXECUTE_H
+#define RUN_STRIP 512  /* slots of a strip: what a run works on stays in the first-level cache */
+
+enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL };
+
+typedef struct {
+    int64_t n, v, a, b;    /* how many elements; slots of the result and the operands, b -1: one operand */
+    int64_t ia, ib;        /* where the pool holds the slots of an operand that is no line; -1: it is one */
+    int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool or of the calls */
+    int32_t kind, op;
+    int32_t av, aa, ab;    /* whether result and operands go on from strip to strip */
+    int32_t unused;
+} fa_instruction;
+
+/* The numbers of n slots that lie anywhere, as a line. */
+static void collect_slots(ssize n, const int64_t *slots, const double *w, ssize lanes, double *d) {
+    if (lanes == 1) for (ssize i = 0; i < n; i++) d[i] = w[slots[i]];
+    else for (ssize i = 0; i < n; i++) memcpy(d + i * lanes, w + slots[i] * lanes, (size_t)lanes * sizeof(double));
+}
+
+/* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache. */
+static void execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work) {
+    const ssize n = (ssize)p->n, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
+    for (ssize start = 0; start < n; start += strip) {
+        const ssize m = n - start < strip ? n - start : strip;
+        for (const fa_instruction *q = p; q < p + count; q++) {
+            const double *x = w + (q->a + (q->aa ? start : 0)) * lanes, *y = 0;
+            if (q->ia >= 0) {
+                collect_slots(m, pool + q->ia + start, w, lanes, work);
+                x = work;
+            }
+            if (q->ib >= 0) {
+                collect_slots(m, pool + q->ib + start, w, lanes, work + RUN_STRIP * lanes);
+                y = work + RUN_STRIP * lanes;
+            }
+            else if (q->b >= 0) y = w + (q->b + (q->ab ? start : 0)) * lanes;
+            fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? start : 0)) * lanes);
+        }
+    }
+}
+
+/* Scalar instructions on lanes. */
+static void execute_lanes(const fa_scalar_instruction *p, ssize n, double *w, ssize lanes) {
+    for (; n > 0; n--, p++) fa_kernels[p->op].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
+}
+
+/* p->n sums of p->count terms, each from its first term to its last: v[j] = (s[j] + t[0][j]) + t[1][j] + ... */
+static void execute_chain(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes) {
+    const ssize n = (ssize)p->n, count = (ssize)p->count;
+    const int64_t *slots = pool + p->ib;
+    double *v = w + p->v * lanes;
+    for (ssize j = 0; j < n; j++)
+        for (ssize l = 0; l < lanes; l++) v[j * lanes + l] = w[(p->a + (p->aa ? j : 0)) * lanes + l];
+    if (n == 1 && lanes == 1) {
+        double s = *v;
+        if (p->ib < 0) for (ssize i = 0; i < count; i++) s += w[p->b + i];
+        else for (ssize i = 0; i < count; i++) s += w[slots[i]];
+        *v = s;
+    }
+    else for (ssize i = 0; i < count; i++)
+        for (ssize j = 0; j < n; j++) {
+            const double *t = w + (p->ib < 0 ? p->b + i * n + j : slots[i * n + j]) * lanes;
+            if (lanes == 1) v[j] += *t;
+            else fa_add_into(lanes, t, v + j * lanes);
+        }
+}
+
+/* A map over the layout in the pool; with lanes these are one more axis, the innermost. */
+static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes) {
+    const int64_t *layout = pool + p->first;
+    int64_t wider[4 * MAX_DIMS + 5];
+    if (lanes > 1) {
+        const int64_t nd = layout[0];
+        wider[0] = nd + 1;
+        for (int64_t j = 0; j < 4; j++) {
+            for (int64_t d = 0; d < nd; d++)
+                wider[1 + j * (nd + 1) + d] = layout[1 + j * nd + d] * (j ? (int64_t)lanes : 1);
+            wider[1 + j * (nd + 1) + nd] = j ? 1 : (int64_t)lanes;
+        }
+        layout = wider;
+    }
+    map_forward(p->op, p->kind == K_ADD, layout, w + p->a * lanes, p->b >= 0 ? w + p->b * lanes : 0, w + p->v * lanes);
+}
+
+/* A matrix product for each lane: the lanes are the innermost loop. */
+static void execute_matmul(const int64_t *p, const double *a, const double *b, double *out, ssize lanes) {
+    const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
+    for (ssize q = 0; q < p[0]; q++)
+        for (ssize m = 0; m < p[1]; m++)
+            for (ssize n = 0; n < p[2]; n++) {
+                double *restrict d = out + (q * so[0] + m * so[1] + n * so[2]) * lanes;
+                for (ssize l = 0; l < lanes; l++) d[l] = 0.0;
+                for (ssize k = 0; k < p[3]; k++) {
+                    const double *x = a + (q * sa[0] + m * sa[1] + k * sa[2]) * lanes;
+                    const double *y = b + (q * sb[0] + k * sb[1] + n * sb[2]) * lanes;
+                    for (ssize l = 0; l < lanes; l++) d[l] += x[l] * y[l];
+                }
+            }
+}
+
+/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped. */
+static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
+                        const int64_t *pool, double *w, ssize lanes, double *work) {
+    for (ssize i = first; i < last; i++) {
+        const fa_instruction *p = code + i;
+        switch (p->kind) {
+        case K_SCALARS:
+            if (lanes == 1) scalar_run(scalars + p->first, (ssize)p->n, w);
+            else execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
+            break;
+        case K_RUN:
+            execute_run(p + 1, (ssize)p->count, pool, w, lanes, work);
+            i += (ssize)p->count;
+            break;
+        case K_MAP: case K_ADD: execute_map(p, pool, w, lanes); break;
+        case K_FILL:
+            for (ssize k = 0; k < (ssize)p->n; k++) memcpy(w + (p->v + k) * lanes, w + p->a * lanes, (size_t)lanes * sizeof(double));
+            break;
+        case K_CHAIN: execute_chain(p, pool, w, lanes); break;
+        case K_MATMUL:
+            if (lanes == 1) matmul_forward(pool + p->first, w + p->a, w + p->b, w + p->v);
+            else execute_matmul(pool + p->first, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes, lanes);
+            break;
+        case K_GATHER: collect_slots((ssize)p->n, pool + p->ia, w, lanes, w + p->v * lanes); break;
+        default: return i;
+        }
+    }
+    return last;
+}
+#endif

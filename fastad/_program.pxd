@@ -1,0 +1,45 @@
+"""Contents of the code of compiled functions: instructions over a workspace of slots, and what runs them."""
+from libc.stdint cimport int32_t, int64_t
+
+
+cdef class Workspace:
+    """The memory of one call: the slots, `lanes` numbers each."""
+    cdef double *w
+    cdef double *work                 # for operands that are collected from anywhere
+    cdef Py_ssize_t lanes
+
+
+cdef class Code:
+    """Instructions over slots: immutable, so that threads can share it."""
+    cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
+    cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
+    cdef readonly Py_ssize_t n_slots
+    cdef readonly object stops                  # where execution stops for a call or to look at signals, see `stops`
+    cdef const void *_instructions              # the data of the arrays above
+    cdef const void *_scalars
+    cdef const int64_t *_pool
+    cdef const double *_image
+    cdef const int64_t *_stops
+    cdef list free                              # workspaces that wait for the next call
+
+    cdef Workspace workspace(self, Py_ssize_t lanes)
+    cdef void give_back(self, Workspace space)
+    cdef int execute(self, Workspace space) except -1
+    cdef int call(self, Py_ssize_t k, Workspace space) except -1
+
+
+cdef class Evaluator:
+    """A program with its arguments and results: loads inputs, executes, checks guards, makes the results."""
+    cdef readonly Code code
+    cdef readonly list inputs, captures, frozen, results    # as given to __init__
+    cdef readonly object guards, expected       # slots that Python acted on, and the values they have to have
+    cdef Py_ssize_t n_inputs, n_results
+    cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
+    cdef list lists                             # index lists of results, None where the slots are in a row
+    cdef const int64_t *_guards
+    cdef const double *_expected
+
+    cdef int load(self, Workspace space, object leaves) except -1
+    cdef int load_captures(self, Workspace space) except -1
+    cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
+    cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept

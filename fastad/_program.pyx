@@ -1,0 +1,527 @@
+"""The code of compiled functions: instructions over a workspace of slots, validated when made, executed without the GIL."""
+from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcmp, memcpy
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from numpy cimport (
+    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_SIZE,
+    PyArray_TYPE, import_array, ndarray, npy_intp,
+)
+
+from fastad._tape cimport OP_COUNT, ensure_loops, execute, fa_rows
+
+import numpy as np
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+import_array()
+
+cdef object float64 = np.float64
+
+cdef enum:
+    RUN_STRIP = 512                   # as in _execute.h
+    SIZE = 88                         # of an instruction
+    LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
+    SHORT = 2000                      # and so much is not worth letting go of the GIL
+
+KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call")
+INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
+                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "unused")])
+SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
+STRIP = RUN_STRIP
+assert INSTRUCTION.itemsize == SIZE
+
+
+cdef class Workspace:
+    def __dealloc__(self):
+        PyMem_RawFree(self.w)
+
+
+cdef class Code:
+    """Instructions over slots.
+
+    Parameters
+    ----------
+    instructions, scalars, pool, image : ndarray
+        Tables as the passes emit them; `image` holds the values that the first slots start with.
+    calls : list
+        Rules of the CALL instructions.
+    n_slots : int
+
+    Raises
+    ------
+    ValueError
+        When an instruction reaches outside of the workspace or the tables.
+    """
+
+    def __init__(self, instructions, scalars, pool, image, list calls, Py_ssize_t n_slots):
+        self.instructions = np.ascontiguousarray(instructions, INSTRUCTION)
+        self.scalars = np.ascontiguousarray(scalars, SCALAR)
+        self.pool = np.ascontiguousarray(pool, np.int64)
+        self.image = np.ascontiguousarray(image, np.float64)
+        self.calls = calls
+        self.n_slots = n_slots
+        for table in (self.instructions, self.scalars, self.pool, self.image):
+            table.setflags(write=False)
+        validate(self)
+        for op in np.unique(np.append(self.scalars["op"], self.instructions["op"])):
+            if op:
+                ensure_loops(op)
+        self.stops = stops(self.instructions)
+        self._instructions = PyArray_DATA(<ndarray>self.instructions)
+        self._scalars = PyArray_DATA(<ndarray>self.scalars)
+        self._pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
+        self._image = <const double *>PyArray_DATA(<ndarray>self.image)
+        self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
+        self.free = []
+
+    cdef Workspace workspace(self, Py_ssize_t lanes):
+        """The memory for one call; constants stand in it already."""
+        cdef Workspace space
+        cdef Py_ssize_t k, l, n = PyArray_DIM(<ndarray>self.image, 0)
+        if lanes == 1 and self.free:
+            return self.free.pop()
+        space = Workspace.__new__(Workspace)
+        space.lanes = lanes
+        space.w = <double *>PyMem_RawMalloc((self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double))
+        if space.w is NULL:
+            raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's workspace")
+        space.work = space.w + self.n_slots * lanes
+        if lanes == 1:
+            memcpy(space.w, self._image, n * sizeof(double))
+        else:
+            for k in range(n):
+                for l in range(lanes):
+                    space.w[k * lanes + l] = self._image[k]
+        return space
+
+    cdef void give_back(self, Workspace space):
+        """Keep a workspace for the next call."""
+        if space.lanes == 1 and len(self.free) < 8:
+            self.free.append(space)
+
+    cdef int execute(self, Workspace space) except -1:
+        """Run all instructions."""
+        cdef Py_ssize_t at = 0, stop, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        while at < n:
+            stop = self._stops[k]
+            if self._stops[k + 1]:
+                with nogil:
+                    at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work)
+            else:
+                at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work)
+            k += 2
+            if at == n:
+                break
+            if self._stops[k]:
+                self.call(at, space)
+                at += 1
+            else:
+                PyErr_CheckSignals()
+            k += 1
+        return 0
+
+    cdef int call(self, Py_ssize_t k, Workspace space) except -1:
+        """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results."""
+        row = self.instructions[k]
+        cdef Py_ssize_t first = row["first"], j, lane, size, i, lanes = space.lanes
+        cdef const int64_t *p = self._pool + first
+        cdef Py_ssize_t n_in = p[0], n_out = p[1 + 2 * n_in]
+        cdef const int64_t *outs = p + 2 + 2 * n_in
+        cdef const double[::1] out
+        rule = self.calls[row["count"]]
+        for lane in range(lanes):
+            inputs = []
+            for j in range(n_in):
+                size = p[2 + 2 * j]
+                inputs.append(np.array(<double[:size, :lanes]>(space.w + p[1 + 2 * j] * lanes))[:, lane].copy() if size
+                              else np.empty(0))
+            outputs = rule.forward(inputs)
+            for j in range(n_out):
+                size = outs[2 * j + 1]
+                out = np.ascontiguousarray(outputs[j], np.float64).reshape(-1)
+                if out.shape[0] != size:
+                    raise RuntimeError(f"{rule.name}: gave {out.shape[0]} numbers where it gave {size} when it was traced")
+                for i in range(size):
+                    space.w[(outs[2 * j] + i) * lanes + lane] = out[i]
+        return 0
+
+
+def stops(instructions):
+    """Where execution stops, as triples: before which instruction, whether the way there is long, whether it is a call there."""
+    cost = np.maximum(instructions["n"] * np.maximum(instructions["count"], 1), 1)
+    rows, start, work = [], 0, 0
+    for k, kind in enumerate(instructions["kind"].tolist()):
+        if kind == 2:                                 # the lines of a run go with it
+            continue
+        if kind == 9:
+            rows += [k, work > SHORT, 1]
+            work = 0
+            continue
+        if work > LONG:
+            rows += [k, 1, 0]
+            work = 0
+        work += int(cost[k])
+    rows += [len(instructions), work > SHORT, 0]
+    return np.array(rows, np.int64)
+
+
+def validate(Code code):
+    """Check that no instruction can reach outside of the workspace, the pool or the other tables."""
+    ins, pool, n = code.instructions, code.pool, code.n_slots
+    if n < 1 or n > 1 << 40 or len(code.image) < 1 or len(code.image) > n:
+        raise ValueError(f"program: {len(code.image)} values do not fit into {n} slots")
+    s = code.scalars
+    for slots in [s["v"], s["a"], s["b"]]:
+        if len(s) and (slots.min() < 0 or slots.max() >= n):
+            raise ValueError("program: a scalar instruction reaches outside of the workspace")
+    if len(s) and (s["op"].min() < 1 or s["op"].max() >= OP_COUNT):
+        raise ValueError("program: a scalar instruction has no function")
+    k = 0
+    while k < len(ins):
+        p = ins[k]
+        kind = int(p["kind"])
+        if not 0 <= kind < len(KINDS) or kind == 2:
+            raise ValueError(f"program: instruction {k} is of no kind")
+        if kind == 1:
+            count = int(p["count"])
+            if not 0 < count < len(ins) - k:
+                raise ValueError(f"program: run {k} has no lines")
+            for q in ins[k + 1:k + 1 + count]:
+                if q["kind"] != 2 or q["n"] != p["n"]:
+                    raise ValueError(f"program: run {k} holds something else than lines of its length")
+                check_line(q, pool, n)
+            k += count + 1
+            continue
+        check_single(code, p, kind)
+        k += 1
+
+
+cdef int bad(str what) except -1:
+    raise ValueError(f"program: {what} reaches outside of its table")
+
+
+cdef int within(Py_ssize_t first, Py_ssize_t count, Py_ssize_t n, str what) except -1:
+    if count < 0 or first < 0 or first > n or count > n - first:
+        bad(what)
+    return 0
+
+
+cdef int check_slots(object pool, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n) except -1:
+    """Check an index list."""
+    within(first, count, len(pool), "an index list")
+    if count and (pool[first:first + count].min() < 0 or pool[first:first + count].max() >= n):
+        bad("an index")
+    return 0
+
+
+cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
+    """Check one line of a run."""
+    cdef Py_ssize_t length = q["n"], strip = min(length, RUN_STRIP)
+    if not 0 < q["op"] < OP_COUNT:
+        bad("an opcode")
+    for slot, step, index in ((q["v"], q["av"], -1), (q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"])):
+        if index >= 0:
+            check_slots(pool, index, length, n)
+        elif slot != -1:
+            within(slot, length if step else strip, n, "a line")
+    if q["v"] < 0 or (q["a"] < 0 and q["ia"] < 0) or (fa_rows[<int>q["op"]].arity == 2 and q["b"] < 0 and q["ib"] < 0):
+        bad("a line")
+    return 0
+
+
+cdef int check_view(object pool, Py_ssize_t first, int which, Py_ssize_t slot, Py_ssize_t n) except -1:
+    """Check one operand (0 the result, 1, 2) of a layout in the pool."""
+    cdef Py_ssize_t nd = pool[first], low = slot, high = slot
+    for d in range(nd):
+        length, stride = int(pool[first + 1 + d]), int(pool[first + 1 + (which + 1) * nd + d])
+        if length < 1:
+            bad("a layout")
+        if stride < 0:
+            low += stride * (length - 1)
+        else:
+            high += stride * (length - 1)
+    if low < 0 or high >= n:
+        bad("a view")
+    return 0
+
+
+cdef int check_single(Code code, object p, int kind) except -1:
+    """Check an instruction that is no run."""
+    cdef Py_ssize_t n = code.n_slots, length = p["n"], first = p["first"], j, k, nd
+    pool = code.pool
+    if length < 0:
+        bad("a length")
+    if kind == 0:
+        within(first, length, len(code.scalars), "a stretch of scalar instructions")
+    elif kind == 3 or kind == 4:
+        if not 0 < p["op"] < OP_COUNT or (fa_rows[<int>p["op"]].arity == 2 and p["b"] < 0):
+            bad("an opcode")
+        within(first, 1, len(pool), "a layout")
+        nd = pool[first]
+        if not 0 < nd < 63:
+            bad("a layout")
+        within(first, 1 + 4 * nd, len(pool), "a layout")
+        check_view(pool, first, 0, p["v"], n)
+        check_view(pool, first, 1, p["a"], n)
+        if p["b"] >= 0:
+            check_view(pool, first, 2, p["b"], n)
+    elif kind == 5:
+        within(p["v"], length, n, "a fill")
+        within(p["a"], 1, n, "a fill")
+    elif kind == 6:
+        count = int(p["count"])
+        if count < 0 or length > 1 << 40 or count > 1 << 40:
+            bad("a chain")
+        within(p["v"], length, n, "a chain")
+        within(p["a"], length if p["aa"] else 1, n, "a chain")
+        if p["ib"] >= 0:
+            check_slots(pool, p["ib"], length * count, n)
+        else:
+            within(p["b"], length * count, n, "a chain")
+    elif kind == 7:
+        within(first, 13, len(pool), "a matrix product")
+        q = [int(z) for z in pool[first:first + 13]]
+        if min(q[:4]) < 1 or max(q[:4]) > 1 << 40:
+            bad("a matrix product")
+        for slot, sizes, strides in ((p["v"], q[0:3], q[4:7]), (p["a"], (q[0], q[1], q[3]), q[7:10]), (p["b"], (q[0], q[3], q[2]), q[10:13])):
+            low = int(slot) + sum([min(s, 0) * (m - 1) for m, s in zip(sizes, strides)])
+            high = int(slot) + sum([max(s, 0) * (m - 1) for m, s in zip(sizes, strides)])
+            if low < 0 or high >= n:
+                bad("a matrix product")
+    elif kind == 8:
+        within(p["v"], length, n, "a gather")
+        check_slots(pool, p["ia"], length, n)
+    else:
+        within(p["count"], 1, len(code.calls), "a call")
+        within(first, 1, len(pool), "a call")
+        for _ in range(2):
+            nd = pool[first]
+            if nd < 0 or nd > 1 << 30:
+                bad("a call")
+            within(first, 1 + 2 * nd, len(pool), "a call")
+            for j in range(nd):
+                within(pool[first + 1 + 2 * j], pool[first + 2 + 2 * j], n, "a call")
+            first += 1 + 2 * nd
+            if _ == 0:
+                within(first, 1, len(pool), "a call")
+    return 0
+
+
+# ---- arguments and results -------------------------------------------------------------------------------------
+cdef class Evaluator:
+    """A program with its arguments and results.
+
+    Parameters
+    ----------
+    code : Code
+    inputs : list of (slot, shape)
+        Where each argument goes.
+    captures : list of (array, slot)
+        Arrays from outside, read anew in each call.
+    frozen : list of (array, copy)
+        Arrays from outside that must be what they were.
+    guards, expected : arrays
+        Slots that Python acted on, in the order of the program, and the values that they have to have.
+    results : list of (shape, slots)
+    """
+
+    def __init__(self, Code code, list inputs, list captures, list frozen, guards, expected, list results):
+        cdef Py_ssize_t k, n = code.n_slots
+        self.code, self.inputs, self.captures, self.frozen, self.results = code, inputs, captures, frozen, results
+        self.guards = np.ascontiguousarray(guards, np.int64)
+        self.expected = np.ascontiguousarray(expected, np.float64)
+        self._guards = <const int64_t *>PyArray_DATA(<ndarray>self.guards)
+        self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
+        self.n_inputs, self.n_results = len(inputs), len(results)
+        self.lists = []
+        self.where = <int64_t *>PyMem_RawMalloc((2 * (self.n_inputs + self.n_results) + 1) * sizeof(int64_t))
+        if self.where is NULL:
+            raise MemoryError()
+        if len(self.guards) != len(self.expected):
+            raise ValueError("program: guards and their values do not belong together")
+        check_slots(self.guards, 0, len(self.guards), n)
+        for k, (slot, shape) in enumerate(inputs):
+            size = int(np.prod(shape, dtype=np.int64))
+            within(slot, size, n, "an input")
+            self.where[2 * k], self.where[2 * k + 1] = slot, size
+        for array, slot in captures:
+            within(slot, array.size, n, "a captured array")
+        for k, (shape, slots) in enumerate(results):
+            slots = np.ascontiguousarray(slots, np.int64)
+            if slots.shape[0] != int(np.prod(shape, dtype=np.int64)):
+                raise ValueError("program: a result has another shape")
+            check_slots(slots, 0, slots.shape[0], n)
+            row = slots.shape[0] == 0 or bool((np.diff(slots) == 1).all())
+            self.where[2 * (self.n_inputs + k)] = (slots[0] if slots.shape[0] else 0) if row else -1
+            self.where[2 * (self.n_inputs + k) + 1] = slots.shape[0]
+            self.lists.append(None if row else slots)
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.where)
+
+    cdef int load(self, Workspace space, object leaves) except -1:
+        """Copy the arguments in; -2 when one is not what the program was made for."""
+        cdef Py_ssize_t k, size
+        cdef double *w
+        cdef object x
+        if len(leaves) != self.n_inputs:
+            return -2
+        for k in range(self.n_inputs):
+            x = leaves[k]
+            w = space.w + self.where[2 * k]
+            size = self.where[2 * k + 1]
+            if PyFloat_Check(x):
+                if size != 1:
+                    return -2
+                w[0] = PyFloat_AS_DOUBLE(x)
+                continue
+            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
+                    or not PyArray_ISBEHAVED_RO(<ndarray>x):
+                x = np.array(x, dtype=float64, order="C")
+            if PyArray_SIZE(<ndarray>x) != size:
+                return -2
+            memcpy(w, PyArray_DATA(<ndarray>x), size * sizeof(double))
+        return 0
+
+    cdef int load_captures(self, Workspace space) except -1:
+        """Copy captured arrays in; -2 when one that must not has changed."""
+        cdef object x
+        for array, slot in self.captures:
+            x = array
+            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
+                    or not PyArray_ISBEHAVED_RO(<ndarray>x):
+                x = np.array(x, dtype=float64, order="C")
+            memcpy(space.w + <Py_ssize_t>slot, PyArray_DATA(<ndarray>x), PyArray_SIZE(<ndarray>x) * sizeof(double))
+        for array, copy in self.frozen:
+            if not np.array_equal(array, copy):
+                return -2
+        return 0
+
+    cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil:
+        """The first guard that does not hold, -1 when all do; nan is equal to nan."""
+        cdef Py_ssize_t k, n = PyArray_DIM(<ndarray>self.guards, 0)
+        cdef double x, y
+        for k in range(n):
+            x, y = space.w[self._guards[k] * space.lanes + lane], self._expected[k]
+            if x != y and (x == x or y == y):
+                return k
+        return -1
+
+    cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept:
+        """Copy the k-th result."""
+        cdef Py_ssize_t slot = self.where[2 * (self.n_inputs + k)], size = self.where[2 * (self.n_inputs + k) + 1], i
+        cdef const int64_t *slots
+        if slot >= 0:
+            memcpy(out, space.w + slot, size * sizeof(double))
+        else:
+            slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
+            for i in range(size):
+                out[i] = space.w[slots[i]]
+        return 0
+
+    def __call__(self, leaves, out=None):
+        """Evaluate.
+
+        Parameters
+        ----------
+        leaves : sequence
+            One number or array for each input, of its shape.
+        out : list, optional
+            For each result an array to be filled, or None.
+
+        Returns
+        -------
+        list of np.float64 and ndarray; (index, value) of the guard that does not hold; None when the arguments or frozen
+        arrays are not those of this program.
+        """
+        cdef Workspace space = self.code.workspace(1)
+        cdef Py_ssize_t k, d
+        cdef npy_intp dims[64]
+        cdef object shape, x
+        if self.load(space, leaves) == -2 or (self.captures or self.frozen) and self.load_captures(space) == -2:
+            self.code.give_back(space)
+            return None
+        self.code.execute(space)
+        k = self.failed(space, 0)
+        if k >= 0:
+            x = space.w[self._guards[k]]
+            self.code.give_back(space)
+            return k, x
+        made = []
+        for k in range(self.n_results):
+            shape = self.results[k][0]
+            if out is not None and out[k] is not None:
+                x = out[k]
+                self.copy_result(space, k, <double *>PyArray_DATA(<ndarray?>x))
+            elif len(shape) == 0:
+                d = self.where[2 * (self.n_inputs + k)]
+                x = float64(space.w[d if d >= 0 else <Py_ssize_t>self.lists[k][0]])
+            else:
+                for d in range(len(shape)):
+                    dims[d] = shape[d]
+                x = PyArray_EMPTY(<int>len(shape), dims, NPY_DOUBLE, 0)
+                self.copy_result(space, k, <double *>PyArray_DATA(<ndarray>x))
+            made.append(x)
+        self.code.give_back(space)
+        return made
+
+    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds, Py_ssize_t lanes):
+        """Evaluate rows [first, last) of a batch, side by side.
+
+        Parameters
+        ----------
+        arrays : list of ndarray
+            For each input a float64 array in C order; with a leading axis of rows where `stacked` says so.
+        out : list of ndarray
+            For each result an array of rows, to be filled.
+        holds : array of uint8
+            By row: set to 0 where a guard does not hold.
+        lanes : int
+            How many rows go together.
+        """
+        cdef Workspace space = self.code.workspace(lanes)
+        cdef Py_ssize_t row, k, i, l, size, m, slot, src
+        cdef const double *x
+        cdef double *y
+        cdef double *w
+        cdef const int64_t *slots
+        cdef Workspace single
+        if self.captures or self.frozen:
+            single = self.code.workspace(1)
+            if self.load_captures(single) == -2:
+                return False
+            for array, at in self.captures:
+                for i in range(array.size):
+                    for l in range(lanes):
+                        space.w[(<Py_ssize_t>at + i) * lanes + l] = single.w[<Py_ssize_t>at + i]
+            self.code.give_back(single)
+        for row in range(first, last, lanes):
+            m = min(lanes, last - row)
+            for k in range(self.n_inputs):
+                if row > first and not stacked[k]:
+                    continue
+                size = self.where[2 * k + 1]
+                x = <const double *>PyArray_DATA(<ndarray?>arrays[k])
+                w = space.w + self.where[2 * k] * lanes
+                for l in range(lanes):
+                    src = (row + min(l, m - 1)) * size if stacked[k] else 0
+                    for i in range(size):
+                        w[i * lanes + l] = x[src + i]
+            self.code.execute(space)
+            for l in range(m):
+                if self.failed(space, l) >= 0:
+                    holds[row + l] = 0
+            for k in range(self.n_results):
+                size = self.where[2 * (self.n_inputs + k) + 1]
+                slot = self.where[2 * (self.n_inputs + k)]
+                y = <double *>PyArray_DATA(<ndarray?>out[k]) + row * size
+                slots = NULL
+                if slot < 0:
+                    slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
+                for i in range(size):
+                    w = space.w + (slot + i if slots is NULL else slots[i]) * lanes
+                    for l in range(m):
+                        y[l * size + i] = w[l]
+        return True

@@ -1,0 +1,153 @@
+"""Arguments of compiled functions: what keys the cache, what is an input, and how gradients are given back."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import variable
+from ..tree import flatten, unpack
+
+if TYPE_CHECKING:
+    from .._typing import Options
+
+__all__ = ["Arguments", "Leaf", "read_arguments"]
+
+#: Kinds of inputs: numbers that can be differentiated with respect to, integers, truth values.
+FLOAT, INT, BOOL = "float", "int", "bool"
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """What the key knows of one argument, or one item of a container: its kind and shape; None as shape is a number."""
+
+    kind: str
+    shape: tuple[int, ...] | None
+    active: bool
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape, of a number ()."""
+        return self.shape or ()
+
+
+@dataclass
+class Arguments:
+    """One call's arguments, taken apart.
+
+    ``key`` finds the programs that were made for such arguments; ``leaves`` are the inputs, described by ``kinds``;
+    ``rebuild`` puts others in their places and gives ``(args, kwargs)``.
+    """
+
+    key: Any
+    leaves: list[Any]
+    kinds: list[Leaf]
+    rebuild: Any
+    trees: list[Any]
+
+
+class Static:
+    """An argument that is part of the key."""
+
+    def __init__(self, value: Any, name: str) -> None:
+        self.value = value
+        try:
+            self.key: Any = (type(value), hash(value), value)
+        except TypeError:
+            raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; static "
+                            "arguments are part of the key") from None
+
+
+def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
+    """The leaf that a value is; None when it is no number and no array, hence static."""
+    if isinstance(value, (float, np.floating)):
+        return Leaf(FLOAT, None, active)
+    if isinstance(value, (bool, np.bool_)):
+        return Leaf(FLOAT if active else BOOL, None, active)
+    if isinstance(value, (int, np.integer)):
+        return Leaf(FLOAT if active else INT, None, active)
+    if isinstance(value, (complex, np.complexfloating)) or (isinstance(value, np.ndarray) and value.dtype.kind == "c"):
+        raise TypeError(f"compile: {name} is complex; pass real and imaginary part")
+    if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        kind = FLOAT if active or value.dtype.kind == "f" else BOOL if value.dtype.kind == "b" else INT
+        return Leaf(kind, value.shape, active)
+    if active and isinstance(value, (list, tuple, dict)) is False and not isinstance(value, (str, bytes, type(None))):
+        raise TypeError(f"compile: {name} is {type(value).__name__}, not a number or an array; argnums says which "
+                        "arguments to differentiate with respect to, static_argnums which are fixed")
+    return None
+
+
+def plain(value: Any) -> Any:
+    """A value without Variables around it."""
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        value = variable.array(value)
+    return variable.value_of(value)
+
+
+def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], static: set[int]) -> Arguments:
+    """Take the arguments of a call apart.
+
+    Parameters
+    ----------
+    argnums, static : set of int
+        Positions of the arguments that are differentiated with respect to, and of the static ones; not negative.
+    """
+    leaves: list[Any] = []
+    kinds: list[Leaf] = []
+    key: list[Any] = []
+    makers: list[Any] = []
+    trees: list[Any] = []
+    named = [(k, value, str(k)) for k, value in enumerate(args)] + [(-1, kwargs[name], name) for name in sorted(kwargs)]
+    for k, value, name in named:
+        if k in static:
+            fixed = Static(value, name)
+            key.append(fixed.key)
+            makers.append((value, 0, None))
+            trees.append(None)
+            continue
+        value = plain(value)
+        active = k in argnums
+        first = len(leaves)
+        if unpack(value) is None:
+            parts, rebuild, form = [value], None, None
+        else:
+            parts, rebuild = flatten(value)
+            form = form_of(value)
+        fixed_parts = []
+        for part in parts:
+            part = plain(part)
+            leaf = kind_of(part, active, f"argument {name}")
+            if leaf is None:
+                fixed_parts.append(Static(part, name))
+                continue
+            fixed_parts.append(None)
+            leaves.append(part)
+            kinds.append(leaf)
+        key.append((form, tuple([z and z.key for z in fixed_parts]), tuple(kinds[first:])))
+        makers.append((rebuild, len(parts), fixed_parts))
+        trees.append((rebuild, first, len(leaves)))
+    names = sorted(kwargs)
+
+    def put(values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+        items = iter(values)
+        made = []
+        for rebuild, count, fixed_parts in makers:
+            if fixed_parts is None:
+                made.append(rebuild)
+                continue
+            parts = [next(items) if z is None else z.value for z in fixed_parts]
+            made.append(parts[0] if rebuild is None else rebuild(parts))
+        return made[:len(args)], dict(zip(names, made[len(args):], strict=True))
+
+    return Arguments((tuple(key), tuple(names)), leaves, kinds, put, trees)
+
+
+def form_of(tree: Any) -> Any:
+    """The form of a container, to be compared: types, keys and lengths."""
+    opened = unpack(tree)
+    if opened is None:
+        return None
+    keys = tuple(tree) if isinstance(tree, dict) else len(opened[0])
+    return type(tree), keys, tuple([form_of(child) for child in opened[0]])

@@ -1,0 +1,441 @@
+"""`fastad.compile`: replay of Python functions at the speed of C, right on every branch."""
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Sequence
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import transforms, variable
+from ..errors import AuditError, TraceError
+from ..transforms import like
+from .arguments import Arguments, read_arguments
+from .batch import Batch, stacked_rows
+from .path import Path
+from .program import Program
+
+if TYPE_CHECKING:
+    from .._typing import Argnums, Function, Options
+
+__all__ = ["Compiled", "compile"]
+
+#: How many ways through a function are kept for arguments of one kind.
+MAX_PATHS = 64
+
+
+class Paths:
+    """The ways through the function for arguments of one kind: a tree over the guards that told them apart."""
+
+    def __init__(self) -> None:
+        self.root: Path | None = None
+        self.last: Path | None = None
+        self.count = self.dropped = self.clock = 0
+        self.eager = False
+
+    def all(self) -> list[Path]:
+        """All paths, the first traced one first."""
+        found: list[Path] = []
+        waiting = [self.root] if self.root is not None else []
+        while waiting:
+            path = waiting.pop()
+            found.append(path)
+            waiting += list(path.branches.values())
+        return found
+
+    def add(self, path: Path, after: tuple[Path, tuple[int, bytes]] | None) -> None:
+        """Enter a new path, where the walk over the tree ended; the least recently used one makes room."""
+        if self.root is None or after is None:
+            self.root, self.count = path, 1
+        else:
+            path.parent = after
+            after[0].branches[after[1]] = path
+            self.count += 1
+            if self.count > MAX_PATHS:
+                ends = [p for p in self.all() if not p.branches and p is not path and p.parent is not None]
+                if ends:
+                    oldest = min(ends, key=lambda p: p.used)
+                    assert oldest.parent is not None
+                    del oldest.parent[0].branches[oldest.parent[1]]
+                    self.count -= 1
+                    self.dropped += 1
+
+
+class Compiled:
+    """A function made by `fastad.compile`.
+
+    Calling it replays the program of the branch that the arguments take; so do its methods, which give derivatives with
+    respect to the arguments that `argnums` names.
+    """
+
+    def __init__(self, f: Function, argnums: Argnums = 0, static_argnums: Argnums = (), *, audit: int = 0,
+                 passes: bool = True) -> None:
+        if not callable(f):
+            raise TypeError(f"compile: a function is needed, not {type(f).__name__}")
+        update_wrapper(self, f, updated=())
+        self.f = f
+        self.single = not isinstance(argnums, (tuple, list))
+        self.argnums = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
+        self.static = list(static_argnums) if isinstance(static_argnums, (tuple, list)) else [static_argnums]
+        if not isinstance(audit, int) or audit < 0:
+            raise ValueError(f"compile: audit={audit!r}: how many calls apart the function is run beside the replay, or 0")
+        self.audit, self.passes = audit, passes
+        self.name = getattr(f, "__name__", type(f).__name__)
+        self.cache: dict[Any, Paths] = {}
+        self.saved: dict[str, Paths] = {}             # what came from a file, by the text of its key
+        self.lock = threading.RLock()
+        self.calls = 0
+        self.batch = Batch(self)
+
+    def __repr__(self) -> str:
+        return f"<compiled {self.name}: {len(self.programs)} programs>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _recompile, (self.f, self.argnums[0] if self.single else tuple(self.argnums), tuple(self.static), self.audit,
+                            self.passes)
+
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """The programs that were made so far."""
+        return tuple([program for paths in list(self.cache.values()) for path in paths.all()
+                      for program in path.programs.values()])
+
+    # ---- arguments and programs ----
+    def read(self, args: Sequence[Any], kwargs: Options) -> Arguments:
+        """The arguments of a call, taken apart."""
+        n = len(args)
+        for k in self.static:
+            if not -n <= k < n:
+                raise TypeError(f"{self.name}: static_argnums has {k}, but {n} positional arguments were given")
+        return read_arguments(args, kwargs, {k % n for k in self.argnums if -n <= k < n}, {k % n for k in self.static})
+
+    def find(self, kind: str, arguments: Arguments, leaves: Sequence[Any], out: Any = None) -> tuple[Any, Path] | None:
+        """Replay, after tracing if need be: the results and the path taken; None when the function has to run in Python."""
+        paths = self.paths_for(arguments)
+        path, after = paths.last, None
+        start_at_root = path is paths.root
+        tried = 0
+        while True:
+            while path is not None:
+                result = self.replayed(path, kind, leaves, out)
+                if result is None:
+                    break
+                if isinstance(result, list):
+                    paths.clock += 1
+                    path.used, paths.last = paths.clock, path
+                    path.replays += 1
+                    return result, path
+                outcome = (result[0], np.float64(result[1] + 0.0).tobytes())
+                after = (path, outcome)
+                path = path.branches.get(outcome)
+                tried += 1
+            if path is None and not start_at_root:
+                start_at_root, path, after = True, paths.root, None
+                continue
+            break
+        if paths.eager:
+            return None
+        with self.lock:
+            path = self.traced(paths, arguments, None if path is not None else after)
+        if path is None:
+            return None
+        result = self.replayed(path, kind, leaves, out)
+        if not isinstance(result, list):
+            raise AuditError(f"{self.name}: takes another way through its branches in each call with the same arguments; it "
+                             "depends on something that is no argument (random numbers, a counter)")
+        return result, path
+
+    def paths_for(self, arguments: Arguments) -> Paths:
+        """The paths for arguments of this kind."""
+        paths = self.cache.get(arguments.key)
+        if paths is None:
+            made = self.saved.get(repr(arguments.key)) if self.saved else None
+            paths = self.cache.setdefault(arguments.key, made or Paths())
+        return paths
+
+    def replayed(self, path: Path, kind: str, leaves: Sequence[Any], out: Any) -> Any:
+        """What the evaluator gives; a call that fails on a branch that does not hold is no error."""
+        evaluator = path.program(kind).evaluator
+        return evaluator(leaves, out)
+
+    def traced(self, paths: Paths, arguments: Arguments, after: Any) -> Path | None:
+        """Trace a new path; None when the function cannot be traced, or has too many paths."""
+        if paths.dropped > 2 * MAX_PATHS:
+            self.give_up(paths, f"has more than {3 * MAX_PATHS} ways through its branches for arguments of this kind")
+            return None
+        try:
+            path = Path(self.f, arguments, self.passes)
+        except TraceError as error:
+            self.give_up(paths, f"cannot be traced: {error}")
+            return None
+        paths.add(path, after)
+        paths.last = path
+        return path
+
+    def give_up(self, paths: Paths, why: str) -> None:
+        """Run the function in Python from now on, for arguments of this kind."""
+        if not paths.eager:
+            warnings.warn(f"fastad.compile: {self.name} {why}; it runs in Python where no program fits", stacklevel=5)
+        paths.eager = True
+
+    # ---- calls ----
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if variable.any_traced(args, kwargs):
+            return self.f(*args, **kwargs)            # within another trace: a part of it
+        if has_recorded(args, kwargs):
+            return self.recorded(args, kwargs)
+        arguments = self.read(args, kwargs)
+        found = self.find("value", arguments, arguments.leaves)
+        if found is None:
+            return transforms.plain(self.f(*args, **kwargs))
+        result, path = found
+        self.check(result, path, args, kwargs, "value")
+        return path.rebuild_outputs(result)
+
+    def value_and_grad(self, *args: Any, out: Any = None, **kwargs: Any) -> tuple[Any, Any]:
+        """The value and the gradient with respect to the arguments of `argnums`.
+
+        Parameters
+        ----------
+        out : ndarray or sequence of ndarray, optional
+            Float64 arrays, one for each differentiated array, that the gradient is written into and that come back.
+        """
+        if variable.any_traced(args, kwargs) or has_recorded(args, kwargs):
+            return transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
+        arguments = self.read(args, kwargs)
+        buffers = None if out is None else self.buffers(out, arguments)
+        found = self.find("grad", arguments, arguments.leaves, buffers) if self.scalar_paths(arguments) else None
+        if found is None:
+            value, g = transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
+            if buffers is not None:
+                for target, found_g in zip(buffers[1:], transforms.flatten(g)[0], strict=True):
+                    target[...] = found_g
+                g = out
+            return value, g
+        result, path = found
+        self.check(result, path, args, kwargs, "grad")
+        return result[0], out if out is not None else self.shaped(arguments, result[1:])
+
+    def scalar_paths(self, arguments: Arguments) -> bool:
+        """Trace the first path if need be, and require a scalar output."""
+        paths = self.paths_for(arguments)
+        if paths.root is None and not paths.eager:
+            with self.lock:
+                if paths.root is None:
+                    self.traced(paths, arguments, None)
+        path = paths.root
+        if path is not None and not path.is_scalar:
+            shapes = ", ".join([str(np.shape(y)) for y in path.outputs])
+            raise TypeError(f"grad: {self.name} returned shape {shapes}, a gradient needs a scalar; reduce it (np.sum), or "
+                            "use .jacobian")
+        return path is not None
+
+    def grad(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """The gradient with respect to the arguments of `argnums`; parameters as for `value_and_grad`."""
+        return self.value_and_grad(*args, out=out, **kwargs)[1]
+
+    def buffers(self, out: Any, arguments: Arguments) -> list[Any]:
+        """The arrays to be filled, checked: one for the value (none), then one for each differentiated leaf."""
+        given = [out] if isinstance(out, np.ndarray) else transforms.flatten(out)[0]
+        active = [leaf for leaf in arguments.kinds if leaf.active]
+        if len(given) != len(active):
+            raise ValueError(f"out: {len(given)} arrays for {len(active)} differentiated arguments")
+        for array, leaf in zip(given, active, strict=True):
+            if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not array.flags.c_contiguous \
+                    or not array.flags.writeable or array.shape != leaf.dims:
+                raise ValueError(f"out: a writeable float64 array in C order of shape {leaf.dims} is needed, not "
+                                 f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}")
+        return [None, *given]
+
+    def shaped(self, arguments: Arguments, gradients: Sequence[Any]) -> Any:
+        """Gradients in the form, and the floating dtype, of the arguments."""
+        active = [k for k, leaf in enumerate(arguments.kinds) if leaf.active]
+        by_leaf = dict(zip(active, gradients, strict=True))
+        made = []
+        for k in self.argnums:
+            rebuild, first, last = arguments.trees[k]
+            parts = [like(arguments.leaves[j], np.asarray(by_leaf[j])) for j in range(first, last)]
+            made.append(parts[0] if rebuild is None else rebuild(parts))
+        return made[0] if self.single else tuple(made)
+
+    # ---- derivatives of other kinds ----
+    def hvp(self, *args: Any, **kwargs: Any) -> Any:
+        """The product of the Hessian with a vector: ``c.hvp(x, ..., v)``; `v` has the form of the differentiated arguments."""
+        *rest, vector = args
+        arguments = self.read(rest, kwargs)
+        vectors = self.seeds_like(arguments, vector, "hvp: the vector")
+        found = self.find("hvp", arguments, [*arguments.leaves, *vectors]) if self.scalar_paths(arguments) else None
+        if found is None:
+            raise TraceError(f"hvp: {self.name} cannot be compiled; use fastad.hvp")
+        return self.shaped(arguments, found[0])
+
+    def seeds_like(self, arguments: Arguments, tree: Any, what: str) -> list[Any]:
+        """The leaves of a vector in the form of the differentiated arguments."""
+        trees = [tree] if self.single else list(tree)
+        found: list[Any] = []
+        for k, part in zip(self.argnums, trees, strict=True):
+            rebuild, first, last = arguments.trees[k]
+            leaves = arguments.leaves[first:last]
+            parts = [part] if rebuild is None else transforms.flatten_like(rebuild(leaves), part, what)
+            for leaf, own in zip(leaves, parts, strict=True):
+                if np.shape(own) != np.shape(leaf):
+                    raise ValueError(f"{what} has shape {np.shape(own)}, the argument {np.shape(leaf)}")
+                found.append(np.asarray(own, np.float64) + 0.0)
+        return found
+
+    def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+        """The value and its derivative along tangents of the differentiated arguments."""
+        arguments = self.read(args, {})
+        vectors = self.seeds_like(arguments, tangents[0] if self.single and len(tangents) == 1 else tangents, "jvp: a tangent")
+        found = self.find("jvp", arguments, [*arguments.leaves, *vectors])
+        if found is None:
+            raise TraceError(f"jvp: {self.name} cannot be compiled; use fastad.jvp")
+        result, path = found
+        n = len(path.outputs)
+        return path.rebuild_outputs(result[:n]), path.rebuild_outputs(result[n:])
+
+    def jacobian(self, *args: Any, **kwargs: Any) -> Any:
+        """The derivatives of an array output: an array of shape ``output.shape + argument.shape`` for each argument.
+
+        Forward or reverse, whichever needs fewer directions; all of them in one batch.
+        """
+        arguments = self.read(args, kwargs)
+        found = self.find("value", arguments, arguments.leaves)
+        if found is None:
+            return transforms.jacobian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
+        result, path = found
+        if len(result) != 1:
+            raise TypeError(f"jacobian: {self.name} returns {len(result)} arrays; one is needed")
+        shape = np.shape(result[0])
+        m = int(np.prod(shape, dtype=np.int64))
+        sizes = [int(np.prod(leaf.dims, dtype=np.int64)) for leaf in path.kinds if leaf.active]
+        dims = [leaf.dims for leaf in path.kinds if leaf.active]
+        if m <= sum(sizes):
+            seeds = np.full((m, m), -0.0)             # the other outputs are not differentiated: nothing, not zero
+            np.fill_diagonal(seeds, 1.0)
+            rows = stacked_rows(path.program("vjp").evaluator, arguments.leaves, [seeds.reshape(m, *shape)])
+            parts = [row.reshape(shape + d) for row, d in zip(rows[1:], dims, strict=True)]
+        else:
+            unit = np.eye(sum(sizes))
+            ends = np.cumsum(sizes)
+            tangents = [unit[:, end - n:end].reshape(-1, *d) for n, end, d in zip(sizes, ends, dims, strict=True)]
+            rows = stacked_rows(path.program("jvp").evaluator, arguments.leaves, tangents)
+            columns = np.moveaxis(rows[1].reshape(sum(sizes), m), 0, 1)
+            parts = [np.ascontiguousarray(columns[:, end - n:end]).reshape(shape + d)
+                     for n, end, d in zip(sizes, ends, dims, strict=True)]
+        return self.shaped(arguments, parts)
+
+    def hessian(self, *args: Any, **kwargs: Any) -> Any:
+        """The matrix of second derivatives with respect to a single array or number."""
+        arguments = self.read(args, kwargs)
+        if not self.single or sum(leaf.active for leaf in arguments.kinds) != 1:
+            raise TypeError(f"hessian: {self.name} has several differentiated arguments; use hvp, or join them in one array")
+        if not self.scalar_paths(arguments):
+            return transforms.hessian(self.f, self.argnums[0])(*args, **kwargs)
+        found = self.find("value", arguments, arguments.leaves)
+        if found is None:
+            return transforms.hessian(self.f, self.argnums[0])(*args, **kwargs)
+        dims = next(leaf.dims for leaf in arguments.kinds if leaf.active)
+        n = int(np.prod(dims, dtype=np.int64))
+        rows = stacked_rows(found[1].program("hvp").evaluator, arguments.leaves, [np.eye(n).reshape(n, *dims)])
+        return self.shaped(arguments, [rows[0].reshape(dims + dims)])
+
+    # ---- among Variables, audits ----
+    def recorded(self, args: Sequence[Any], kwargs: Options) -> Any:
+        """The function on eager Variables."""
+        return self.f(*args, **kwargs)
+
+    def check(self, result: list[Any], path: Path, args: Sequence[Any], kwargs: Options, kind: str) -> None:
+        """Run the function beside the replay in one call of `audit`, and on the first replay."""
+        if not self.audit:
+            return
+        self.calls += 1
+        if path.replays != 2 and self.calls % self.audit:
+            return
+        value = transforms.flatten(transforms.plain(self.f(*args, **kwargs)))[0]
+        for have, want in zip(result, value, strict=False):
+            if not np.allclose(have, want, rtol=1e-9, atol=1e-12, equal_nan=True):
+                raise AuditError(f"{self.name}: the replay gives {have}, the function {want}: {self.difference(path, args, kwargs)}")
+
+    def difference(self, path: Path, args: Sequence[Any], kwargs: Options) -> str:
+        """Which recorded operation is another one when the function is traced again."""
+        other = Path(self.f, self.read(args, kwargs), self.passes)
+        return path.difference(other)
+
+    def save(self, path: Any) -> None:
+        """Write the programs that were made so far to a file, for `fastad.load`."""
+        from .files import save
+        save(self, path)
+
+
+def has_recorded(args: Sequence[Any], kwargs: Options) -> bool:
+    """Whether a recorded Variable is among the arguments."""
+    for x in args:
+        kind = type(x)
+        if kind is float or kind is np.ndarray or kind is int:
+            if kind is np.ndarray and x.dtype == object:
+                return True
+            continue
+        if any(variable.is_recorded(leaf) for leaf in transforms.flatten(x)[0]):
+            return True
+    return bool(kwargs) and any(variable.is_recorded(leaf) for leaf in transforms.flatten(dict(kwargs))[0])
+
+
+def _recompile(f: Function, argnums: Argnums, static: Argnums, audit: int, passes: bool) -> Compiled:
+    """A compiled function, unpickled."""
+    return Compiled(f, argnums, static, audit=audit, passes=passes)
+
+
+def compile(f: Function | None = None, argnums: Argnums = 0, static_argnums: Argnums = (), *, audit: int = 0,  # noqa: A001
+            passes: bool = True) -> Any:
+    """A function that runs at the speed of C: `f` is traced once for each way through its branches, then replayed.
+
+    What Python numbers from outside (globals, attributes, closures) were in the call that was traced is part of the
+    program, and so is what NumPy computed from outside data before an argument came in; `audit` finds it when such data
+    change. An array from outside that meets an argument is a live input: what it holds at call time is used.
+
+    Parameters
+    ----------
+    f : callable
+        Takes numbers, arrays and nested containers of them; uses Python, NumPy and ``fastad`` functions.
+    argnums : int or sequence of int
+        Positions of the arguments that derivatives are taken with respect to.
+    static_argnums : int or sequence of int
+        Positions of arguments that are fixed in a program: each value is traced anew; they must be hashable.
+    audit : int
+        Run the Python function beside the replay in one of so many calls, and on the first replay, and compare; 0: never.
+    passes : bool
+        Whether programs are optimised.
+
+    Returns
+    -------
+    Compiled
+        Call it as `f`; ``.value_and_grad``, ``.grad``, ``.jacobian``, ``.hessian``, ``.hvp``, ``.jvp`` and ``.batch`` give
+        derivatives and batches; ``.programs`` shows what was made.
+
+    Raises
+    ------
+    AuditError
+        In a call, when an audit finds a difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> @fa.compile
+    ... def f(x):
+    ...     s = 0.0
+    ...     for i in range(len(x)):
+    ...         if x[i] > 0:
+    ...             s = s + x[i] ** 2
+    ...     return s
+    >>> f.grad(np.array([1.0, -2.0, 3.0]))
+    array([2., 0., 6.])
+    >>> f.grad(np.array([-1.0, 2.0, 3.0]))
+    array([0., 4., 6.])
+    """
+    if f is None:
+        return lambda function: Compiled(function, argnums, static_argnums, audit=audit, passes=passes)
+    return Compiled(f, argnums, static_argnums, audit=audit, passes=passes)

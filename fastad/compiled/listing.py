@@ -1,0 +1,311 @@
+"""What a trace has recorded, as the passes read it: scalar records in arrays, everything else as blocks.
+
+Here every slot is written once. In-place writes and everything that only moves elements (routes, small copies) are no
+operations: they rename, so that whoever reads a slot later reads the slot where its value was made.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .. import _passes
+from .._tape import KINDS
+from ..ops import OPS
+
+__all__ = ["Block", "Listing", "View"]
+
+OPCODE = {row.name: code for code, row in enumerate(OPS, 1)}
+ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
+#: Copies up to so many elements only rename.
+SMALL = 16
+
+
+@dataclass(frozen=True)
+class View:
+    """Slots from `base` on, as an array of a shape with strides."""
+
+    base: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def slots(self) -> Any:
+        """The slot of each element, in C order."""
+        out = np.full((1,) * len(self.shape), self.base, np.int64)
+        for d, (n, s) in enumerate(zip(self.shape, self.strides, strict=True)):
+            out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
+        return np.broadcast_to(out, self.shape).reshape(-1)
+
+
+def line(base: int, n: int) -> View:
+    """Slots in a row."""
+    return View(base, (n,), (1,))
+
+
+@dataclass
+class Block:
+    """An operation on arrays.
+
+    ``kind`` is map, add (a map that adds to its result), matmul, gather, chain or call; ``reads`` are the operands,
+    ``writes`` the results; ``index`` the slots that a gather collects, or the terms of a chain, term by term.
+    """
+
+    kind: str
+    time: int
+    reads: list[View]
+    writes: list[View]
+    op: int = 0
+    index: Any = None
+    numbers: tuple[int, ...] = ()
+    rule: Any = None
+    live: bool = True
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def read_slots(self) -> list[Any]:
+        """The slots of each operand."""
+        found = [view.slots() for view in self.reads]
+        if self.index is not None:
+            found.append(self.index)
+        if self.kind == "add":
+            found.append(self.writes[0].slots())
+        return found
+
+
+class Listing:
+    """The code of one trace.
+
+    Parameters
+    ----------
+    columns : dict of arrays
+        The tape's columns: value, link, dx, dy, wide, pool.
+    rules : sequence
+        The rules of its CALL records.
+    inputs : sequence of (slot, size)
+        Spans that are given anew in each call: arguments and captured arrays.
+
+    Attributes
+    ----------
+    op, v, a, b, time : arrays of int64
+        The scalar records.
+    blocks : list of Block
+        In the order of time.
+    value, known : arrays
+        By slot: the value of a constant, and whether it is one.
+    """
+
+    def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]]) -> None:
+        wide, self.pool = columns["wide"], columns["pool"]
+        scalar = _passes.scalar_records(columns["link"], columns["dx"], columns["dy"],
+                                        np.ascontiguousarray(wide["size"]))
+        self.op, self.v, self.a, self.b, self.time = [scalar[name] for name in ("op", "v", "a", "b", "time")]
+        n = self.n_tape = scalar["n_slots"]
+        self.n_records = len(columns["link"])
+        self.value = np.concatenate([columns["value"][:n], scalar["constants"]])
+        self.known = np.zeros(len(self.value), np.uint8)
+        self.known[0] = 1
+        self.known[n:] = 1
+        self.value[0] = 0.0
+        self.inputs = [line(slot, size) for slot, size in inputs]
+        self.blocks: list[Block] = []
+        self.rules = list(rules)
+        self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
+        self.gathered: dict[bytes, View] = {}
+        self._read(wide, scalar["wide_time"], scalar["wide_slot"])
+        if self.current is None:
+            self.current = np.arange(len(self.value))
+        else:
+            self._grow_current()
+
+    # ---- slots ----
+    def allocate(self, values: Any, known: bool) -> int:
+        """New slots; the first of them."""
+        first = len(self.value)
+        values = np.asarray(values, np.float64).reshape(-1)
+        self.value = np.concatenate([self.value, values])
+        self.known = np.concatenate([self.known, np.full(len(values), known, np.uint8)])
+        return first
+
+    def _grow_current(self) -> None:
+        have = 0 if self.current is None else len(self.current)
+        if have < len(self.value):
+            more = np.arange(have, len(self.value))
+            self.current = more if self.current is None else np.concatenate([self.current, more])
+
+    def rename(self, slots: Any, sources: Any) -> None:
+        """From here on the values of `slots` are where `sources` are now."""
+        self._grow_current()
+        self.current[slots] = self.current[sources]
+
+    def where(self, slots: Any) -> Any:
+        """Where the values of slots are now."""
+        if self.current is None:
+            return slots
+        self._grow_current()
+        return self.current[slots]
+
+    def operand(self, view: View, time: int) -> View:
+        """An operand as a view on slots where its values are; collected first where they are scattered."""
+        if self.current is None or view.size == 0:
+            return view
+        slots = view.slots()
+        now = self.where(slots)
+        if np.array_equal(now, slots):
+            return view
+        shift = now - slots
+        if (shift == shift[0]).all():
+            return View(view.base + int(shift[0]), view.shape, view.strides)
+        if (now == now[0]).all():
+            return View(int(now[0]), view.shape, (0,) * len(view.shape))
+        key = now.tobytes()
+        if key not in self.gathered:
+            first = self.allocate(np.zeros(len(now)), known=False)
+            self._grow_current()
+            self.gathered[key] = line(first, len(now))
+            self.blocks.append(Block("gather", time, [], [self.gathered[key]], index=now))
+        strides, step = [], 1
+        for n in reversed(view.shape):
+            strides.append(step)
+            step *= n
+        return View(self.gathered[key].base, view.shape, tuple(reversed(strides)))
+
+    # ---- records ----
+    def _read(self, wide: Any, times: Any, slots: Any) -> None:
+        """Turn the wide records into blocks and renamings."""
+        start = 0
+        spans = {view.base for view in self.inputs}
+        for k in range(len(wide)):
+            w, time, slot = wide[k], int(times[k]), int(slots[k])
+            kind = KINDS[w["kind"]]
+            size = int(w["size"])
+            if kind != "span" or slot not in spans:
+                self.known[slot:slot + size] = 1      # what stands in its block besides results is constant
+            if self.current is not None:              # scalar records up to here read what stands there now
+                stop = int(np.searchsorted(self.time, time))
+                self._rename_scalars(start, stop)
+                start = stop
+            if kind != "span" and w["n"]:
+                getattr(self, "_read_" + kind)(w, time)
+        if self.current is not None:
+            self._rename_scalars(start, len(self.op))
+
+    def _rename_scalars(self, start: int, stop: int) -> None:
+        self._grow_current()
+        for operand in (self.a, self.b):
+            operand[start:stop] = self.current[operand[start:stop]]
+
+    def _axes(self, w: Any) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+        """Shape of a map, and the strides of result and operands."""
+        if w["layout"] < 0:
+            return (int(w["n"]),), [(int(w[name]),) for name in ("sv", "sx", "sy")]
+        p = self.pool[int(w["layout"]):]
+        n = int(p[0])
+        rows = [tuple(p[1 + j * n:1 + (j + 1) * n].tolist()) for j in range(4)]
+        return rows[0], rows[1:]
+
+    def _read_map(self, w: Any, time: int) -> None:
+        shape, strides = self._axes(w)
+        out = View(int(w["dst"]), shape, strides[0])
+        slots = out.slots()
+        adds = bool(w["flags"] & ACCUMULATE)
+        x = View(int(w["a"]), shape, strides[1])
+        if int(w["op"]) == OPCODE["positive"] and not adds and out.size <= SMALL:
+            self.known[slots] = 0
+            self.rename(slots, x.slots())
+            return
+        reads = [self.operand(x, time)]
+        if w["b"] >= 0:
+            reads.append(self.operand(View(int(w["b"]), shape, strides[2]), time))
+        if adds:
+            fresh = np.unique(slots)
+            fresh = fresh[self.known[fresh] == 1]     # nothing was written there yet
+            if len(fresh):
+                self._fill(fresh, time)
+        self.known[slots] = 0
+        self.blocks.append(Block("add" if adds else "map", time, reads, [out], op=int(w["op"])))
+
+    def _fill(self, slots: Any, time: int) -> None:
+        """Slots that are going to be added to start each call from what they started from in the trace.
+
+        The trace holds their sums now; what they started from is nothing, or 0.0 where nothing is added.
+        """
+        if slots[-1] - slots[0] != len(slots) - 1:
+            raise NotImplementedError("a sum into scattered slots")
+        start = self.allocate([-0.0], known=True)
+        self.blocks.append(Block("fill", time, [View(start, (1,), (0,))], [line(int(slots[0]), len(slots))]))
+
+    def _read_matmul(self, w: Any, time: int) -> None:
+        p = [int(z) for z in self.pool[int(w["layout"]):int(w["layout"]) + 13]]
+        out = View(int(w["dst"]), (p[0], p[1], p[2]), (p[4], p[5], p[6]))
+        x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
+        y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
+        self.known[out.slots()] = 0
+        self.blocks.append(Block("matmul", time, [x, y], [out]))
+
+    def _read_route(self, w: Any, time: int) -> None:
+        n, first = int(w["n"]), int(w["layout"])
+        index = self.pool[first:first + n]
+        slots = np.arange(int(w["dst"]), int(w["dst"]) + n)
+        moved = index >= 0
+        self.known[slots[moved]] = 0
+        self.rename(slots[moved], int(w["a"]) + index[moved])
+
+    def _read_spread(self, w: Any, time: int) -> None:
+        n, first, out = int(w["n"]), int(w["layout"]), int(w["out"])
+        sources, targets = self.pool[first:first + n], self.pool[first + n:first + 2 * n]
+        products = self.allocate(np.zeros(n), known=False)
+        self._grow_current()
+        taken = self.where(int(w["a"]) + sources)
+        gathered = self.allocate(np.zeros(n), known=False)
+        self._grow_current()
+        self.blocks.append(Block("gather", time, [], [line(gathered, n)], index=taken))
+        self.blocks.append(Block("map", time, [line(gathered, n), line(int(w["b"]), n)], [line(products, n)],
+                                 op=OPCODE["multiply"]))
+        zero = self.allocate([0.0], known=True)
+        self._grow_current()
+        order = np.argsort(targets, kind="stable")
+        unique, begins, counts = np.unique(targets[order], return_index=True, return_counts=True)
+        for count in np.unique(counts):
+            chosen = np.flatnonzero(counts == count)
+            terms = products + order[begins[chosen][None, :] + np.arange(count)[:, None]]
+            sums = self.allocate(np.zeros(len(chosen)), known=False)
+            self._grow_current()
+            self.blocks.append(Block("chain", time, [View(zero, (len(chosen),), (0,))], [line(sums, len(chosen))],
+                                     index=terms.reshape(-1)))
+            self.known[out + unique[chosen]] = 0
+            self.rename(out + unique[chosen], np.arange(sums, sums + len(chosen)))
+        missing = np.setdiff1d(np.arange(int(w["size"]) - n), unique)
+        if len(missing):
+            self.rename(out + missing, np.full(len(missing), zero))
+
+    def _read_assign(self, w: Any, time: int) -> None:
+        n = int(w["n"])
+        if w["flags"] & INDEXED:
+            first = int(w["layout"])
+            slots = int(w["dst"]) + self.pool[first:first + n]
+            sources = (int(w["a"]) if w["a"] >= 0 else int(w["out"]) + n) + int(w["sx"]) * np.arange(n)
+        else:
+            shape, strides = self._axes(w)
+            slots = View(int(w["dst"]), shape, strides[0]).slots()
+            sources = View(int(w["a"]) if w["a"] >= 0 else int(w["out"]) + n, shape, strides[1]).slots()
+        saved = int(w["out"]) + np.arange(n)
+        self.known[saved] = 0
+        self.rename(saved, slots)
+        self.rename(slots, sources)
+
+    def _read_call(self, w: Any, time: int) -> None:
+        p = self.pool[int(w["layout"]):]
+        n_in = int(p[0])
+        n_out = int(p[1 + 2 * n_in])
+        reads = [self.operand(line(int(p[1 + 2 * j]), int(p[2 + 2 * j])), time) for j in range(n_in)]
+        outs = p[2 + 2 * n_in:]
+        writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
+        for view in writes:
+            self.known[view.slots()] = 0
+        self.blocks.append(Block("call", time, reads, writes, rule=self.rules[int(w["extra"])]))

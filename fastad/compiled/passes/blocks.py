@@ -1,0 +1,105 @@
+"""Constant folding, exact identities and common subexpressions of operations on arrays."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..listing import OPCODE, Block, Listing, View
+
+__all__ = ["simplify_blocks"]
+
+NAME = {code: name for name, code in OPCODE.items()}
+
+
+def constant_of(code: Listing, view: View) -> float | None:
+    """The constant that all elements of an operand are; None when they are not."""
+    if not view.size:
+        return None
+    if any(n > 1 and s for n, s in zip(view.shape, view.strides, strict=True)):
+        return None
+    return float(code.value[view.base]) if code.known[view.base] else None
+
+
+def simplified(code: Listing, block: Block) -> View | None:
+    """Rewrite one map by identities that hold to the last bit; a view when the result is an operand, as it stands."""
+    name = NAME[block.op]
+    y = constant_of(code, block.reads[1]) if len(block.reads) > 1 else None
+    x = constant_of(code, block.reads[0])
+    if name == "square" or (name in ("power", "float_power") and y == 2.0):
+        block.op, block.reads = OPCODE["multiply"], [block.reads[0], block.reads[0]]
+    elif name in ("power", "float_power") and y == -1.0:
+        block.op, block.reads = OPCODE["reciprocal"], block.reads[:1]
+    elif name == "positive" or (y == 1.0 and name in ("power", "float_power", "multiply", "divide")):
+        return block.reads[0]
+    elif name == "multiply" and x == 1.0:
+        return block.reads[1]
+    elif (name == "add" and is_nothing(y)) or (name == "subtract" and y == 0.0 and not is_nothing(y)):
+        return block.reads[0]
+    elif name == "add" and is_nothing(x):
+        return block.reads[1]
+    elif name in ("keep", "drop") and y is not None and (y != 0.0) == (name == "keep"):
+        return block.reads[0]
+    return None
+
+
+def is_nothing(y: float | None) -> bool:
+    """Whether a constant is -0.0, the identity of addition."""
+    return y is not None and y == 0.0 and bool(np.signbit(y))
+
+
+def same_space(view: View, out: View) -> bool:
+    """Whether a view can stand for a result: elements in a row, as the result's are."""
+    return view.shape == out.shape and view.strides == out.strides
+
+
+def simplify_blocks(code: Listing) -> dict[str, int]:
+    """Simplify the maps among the blocks; returns how many are gone."""
+    found: dict[Any, Block] = {}
+    written: dict[int, int] = {}
+    for block in code.blocks:
+        for view in block.writes:
+            written[view.base] = written.get(view.base, 0) + 1
+    left, shared, identities = [], 0, 0
+    moved: dict[tuple[int, int], int] = {}            # first slot and length of a result -> where it stands
+
+    def now(view: View) -> View:
+        if any(s < 0 for s in view.strides):
+            return view
+        for (base, n), new in moved.items() if moved else ():
+            if base <= view.base < base + n:
+                return View(view.base - base + new, view.shape, view.strides)
+        return view
+
+    for block in code.blocks:
+        block.reads = [now(view) for view in block.reads]
+        if block.index is not None and moved:
+            for (base, n), new in moved.items():
+                inside = (block.index >= base) & (block.index < base + n)
+                block.index = np.where(inside, block.index - base + new, block.index)
+        if block.kind != "map":
+            left.append(block)
+            continue
+        out = block.writes[0]
+        dense = len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
+        same = simplified(code, block)
+        key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])
+        if dense and same is not None and same_space(same, out):
+            identities += 1
+            moved[(out.base, out.size)] = same.base
+        elif dense and key in found:
+            shared += 1
+            moved[(out.base, out.size)] = found[key].writes[0].base
+        else:
+            if same is not None and block.op not in (OPCODE["positive"],):
+                block.op, block.reads = OPCODE["positive"], [same]
+            if dense:
+                found[key] = block
+            left.append(block)
+    code.blocks = left
+    if moved:
+        for (base, n), new in moved.items():
+            for slots in (code.a, code.b, code.current):
+                inside = (slots >= base) & (slots < base + n)
+                slots[inside] += new - base
+    return {"identities": identities, "shared": shared}

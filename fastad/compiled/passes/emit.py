@@ -1,0 +1,295 @@
+"""From steps to tables: slots are numbered anew, maps over one iteration space become runs, instructions are written."""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..._program import INSTRUCTION, KINDS, SCALAR, STRIP, Code
+from ..listing import Listing, View
+from .fuse import assign_levels, scratch_outputs
+from .regroup import Step
+
+__all__ = ["Emitter"]
+
+KIND = {name: k for k, name in enumerate(KINDS)}
+
+
+class Emitter:
+    """Writes one program.
+
+    Attributes
+    ----------
+    place : array of int64
+        By slot of the listing: the slot of the program, -1 for none.
+    """
+
+    def __init__(self, code: Listing, steps: list[Step], wanted: Any) -> None:
+        self.code, self.steps, self.wanted = code, steps, np.asarray(wanted, np.int64)
+        self.place = np.full(len(code.value), -1, np.int64)
+        self.place[0] = 0
+        self.image: list[Any] = [np.zeros(1)]
+        self.n_slots = 1
+        self.repeated: dict[int, int] = {}            # bits of a constant -> where it stands STRIP times
+        self.pool: list[Any] = []
+        self.n_pool = 0
+        self.rows: list[tuple[Any, ...]] = []
+        self.scalars: list[Any] = []
+        self.calls: list[Any] = []
+        self._place()
+
+    # ---- slots ----
+    def constants(self, values: Any) -> int:
+        """Slots that hold constants; only while no other slots are placed."""
+        first = self.n_slots
+        self.image.append(np.asarray(values, np.float64))
+        self.n_slots += len(values)
+        return first
+
+    def units(self) -> list[tuple[int, int]]:
+        """Stretches of slots that keep together, since somebody looks at them as an array."""
+        spans = [(view.base, view.base + view.size) for view in self.code.inputs if view.size]
+        for step in self.steps:
+            if step.block is not None:
+                for view in [*step.block.reads, *step.block.writes]:
+                    if view.size:
+                        reach = [s * (n - 1) for n, s in zip(view.shape, view.strides, strict=True)]
+                        spans.append((view.base + sum(min(r, 0) for r in reach),
+                                      view.base + sum(max(r, 0) for r in reach) + 1))
+        merged: list[tuple[int, int]] = []
+        for first, last in sorted(spans):
+            if merged and first < merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+            else:
+                merged.append((first, last))
+        return merged
+
+    def _place(self) -> None:
+        """Give every slot that is read or written its place: constants first, then arrays, then results in order."""
+        code = self.code
+        known = code.known.astype(bool)
+        for view in code.inputs:
+            known[view.slots()] = False
+        units = self.units()
+        inside = np.zeros(len(known), bool)
+        for first, last in units:
+            inside[first:last] = True
+        self.known = known
+        for first, last in sorted(units, key=lambda unit: not known[unit[0]:unit[1]].any()):
+            if known[first:last].any():
+                self.place[first:last] = np.arange(self.n_slots, self.n_slots + last - first)
+                self.constants(np.where(known[first:last], code.value[first:last], 0.0))
+        self.lines: dict[int, list[tuple[str, Any]]] = {}
+        for k, step in enumerate(self.steps):
+            if step.kind == "line" and step.block is None:
+                self.lines[k] = [self._constant_line(slots) for slots in step.operands]
+            elif step.kind == "line":
+                self.lines[k] = [self._constant_line(slots) if slots is not None and len(set(slots[[0, -1]])) == 1
+                                 else ("", None) for slots in step.operands]
+        needed = [self.wanted]
+        for k, step in enumerate(self.steps):
+            if step.kind in ("line", "scalars", "chain"):
+                given = self.lines.get(k) or [("", None)] * len(step.operands)
+                needed += [slots for slots, (how, _) in zip(step.operands, given, strict=True) if slots is not None and not how]
+            elif step.block is not None and step.block.index is not None:
+                needed.append(step.block.index)
+            if step.kind == "fill":
+                needed.append(step.operands[0])
+        single = np.unique(np.concatenate(needed)) if needed else np.empty(0, np.int64)
+        single = single[known[single] & (self.place[single] < 0)]
+        self.place[single] = np.arange(self.n_slots, self.n_slots + len(single))
+        self.constants(code.value[single])
+        self.n_image = self.n_slots
+        for first, last in units:
+            if self.place[first] < 0:
+                self.place[first:last] = np.arange(self.n_slots, self.n_slots + last - first)
+                self.n_slots += last - first
+        for step in self.steps:
+            free = step.out[self.place[step.out] < 0]
+            self.place[free] = np.arange(self.n_slots, self.n_slots + len(free))
+            self.n_slots += len(free)
+
+    def _constant_line(self, slots: Any) -> tuple[str, Any]:
+        """An operand that is all constants: ("repeat", slot) or ("line", slot); ("", None) when it is not."""
+        if slots is None or not self.known[slots].all():
+            return "", None
+        values = self.code.value[slots]
+        bits = values.view(np.int64)
+        if (bits == bits[0]).all():
+            key = int(bits[0])
+            if key not in self.repeated:
+                self.repeated[key] = self.constants(np.full(STRIP, values[0]))
+            return "repeat", self.repeated[key]
+        return "line", self.constants(values)
+
+    # ---- tables ----
+    def to_pool(self, numbers: Any) -> int:
+        """Append to the pool; returns where."""
+        first = self.n_pool
+        self.pool.append(np.asarray(numbers, np.int64))
+        self.n_pool += len(numbers)
+        return first
+
+    def instruction(self, kind: str, **fields: Any) -> None:
+        """Write one instruction."""
+        row = {"n": 0, "v": 0, "a": 0, "b": -1, "ia": -1, "ib": -1, "first": 0, "count": 0, "op": 0, "av": 1, "aa": 1,
+               "ab": 1, "unused": 0, **fields, "kind": KIND[kind]}
+        self.rows.append(tuple(row[name] for name in INSTRUCTION.names))
+
+    def operand(self, k: int, which: int) -> tuple[int, int, int]:
+        """An operand of a line: first slot, whether it goes on, and where the pool holds its slots (-1: a line)."""
+        step = self.steps[k]
+        slots = step.operands[which] if which < len(step.operands) else None
+        if slots is None:
+            return -1, 0, -1
+        how, where = self.lines[k][which]
+        if how:
+            return where, int(how == "line"), -1
+        new = self.place[slots]
+        if len(new) == 1 or (np.diff(new) == 1).all():
+            return int(new[0]), 1, -1
+        if (new == new[0]).all():
+            return -2, 0, int(new[0])                 # to be repeated at run time
+        return 0, 1, -3
+
+    def emit(self) -> Code:
+        """The program of the steps."""
+        read = self._with_repeats()
+        assign_levels(self, read)
+        order = sorted(range(len(self.steps)), key=self._turn)
+        scratch = scratch_outputs(self, order, read)
+        at = 0
+        while at < len(order):
+            step = self.steps[order[at]]
+            if step.kind != "line":
+                self._single(step)
+                at += 1
+                continue
+            end = at
+            while end < len(order) and self._together(step, self.steps[order[end]]):
+                end += 1
+            self.instruction("run", n=len(step.out), count=end - at)
+            for k in order[at:end]:
+                self._line(k, read, scratch)
+            at = end
+        instructions = np.array(self.rows, INSTRUCTION)
+        scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
+        pool = np.concatenate(self.pool) if self.pool else np.empty(0, np.int64)
+        return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots)
+
+    def _turn(self, k: int) -> tuple[int, bool, int, int]:
+        """What orders the steps: rounds, in each the single ones first, then the lines by length."""
+        step = self.steps[k]
+        line = step.kind == "line"
+        return step.level, line, len(step.out) if line else 0, k
+
+    def _together(self, step: Step, other: Step) -> bool:
+        return other.kind == "line" and other.level == step.level and len(other.out) == len(step.out)
+
+    def _with_repeats(self) -> dict[int, list[tuple[int, int, int]]]:
+        """The operands of all lines; a slot that all elements read is repeated beforehand, one step for each."""
+        read, made, steps = {}, {}, []
+        for k, step in enumerate(self.steps):
+            if step.kind != "line":
+                steps.append((k, step))
+                continue
+            operands = []
+            for which in range(2):
+                base, on, index = self.operand(k, which)
+                if base == -2:
+                    if index not in made:
+                        made[index] = self.n_slots
+                        self.n_slots += STRIP
+                        fill = Step("fill", np.arange(made[index], made[index] + STRIP), [np.array([index])],
+                                    extra={"placed": True})
+                        steps.append((-1, fill))
+                    base, on, index = made[index], 0, -1
+                elif index == -3:
+                    index = self.to_pool(self.place[step.operands[which]])
+                    base = 0
+                operands.append((base, on, index))
+            read[k] = operands
+            steps.append((k, step))
+        self.steps = [step for _, step in steps]
+        self.lines = {}
+        return {new: read[old] for new, (old, step) in enumerate(steps) if step.kind == "line"}
+
+    def _line(self, k: int, read: Any, scratch: dict[int, int]) -> None:
+        step = self.steps[k]
+        (a, aa, ia), (b, ab, ib) = read[k]
+        out = self.out_of(step)
+        fields = {"n": len(step.out), "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op}
+        if out in scratch:
+            fields.update(v=scratch[out], av=0)
+        if ia < 0 and aa and a in scratch:
+            fields.update(a=scratch[a], aa=0)
+        if ib < 0 and ab and b in scratch:
+            fields.update(b=scratch[b], ab=0)
+        self.instruction("line", **fields)
+
+    def out_of(self, step: Step) -> int:
+        """First slot of a step's result."""
+        return int(step.out[0] if step.extra.get("placed") else self.place[step.out[0]])
+
+    def _view(self, view: View) -> int:
+        return int(self.place[view.base]) if view.size else 0
+
+    def _single(self, step: Step) -> None:
+        """Write an instruction that is no line."""
+        block, place = step.block, self.place
+        if step.kind == "scalars":
+            table = np.empty(len(step.out), SCALAR)
+            table["op"], table["v"] = step.op, place[step.out]
+            table["a"], table["b"] = place[step.operands[0]], place[step.operands[1]]
+            self.instruction("scalars", n=len(table), first=sum(map(len, self.scalars)))
+            self.scalars.append(table)
+        elif step.kind == "chain":
+            starts, terms = place[step.operands[0]], place[step.operands[1]]
+            n = len(step.out)
+            go_on = int(n > 1 and bool((np.diff(starts) == 1).all()))
+            if n > 1 and not go_on and not (starts == starts[0]).all():
+                self.instruction("gather", n=n, v=self.out_of(step), ia=self.to_pool(starts))
+                starts, go_on = place[step.out], 1
+            row = bool((np.diff(terms) == 1).all())
+            self.instruction("chain", n=n, v=self.out_of(step), a=int(starts[0]), aa=go_on, count=step.op,
+                             b=int(terms[0]) if row else 0, ib=-1 if row else self.to_pool(terms))
+        elif step.kind == "fill":
+            source = int(step.operands[0][0])
+            self.instruction("fill", n=len(step.out), v=self.out_of(step),
+                             a=source if step.extra.get("placed") else int(place[source]))
+        else:
+            assert block is not None
+            getattr(self, "_emit_" + step.kind)(block)
+
+    def _emit_map(self, block: Any) -> None:
+        out, reads = block.writes[0], block.reads
+        if not out.size:
+            return
+        zero = (0,) * len(out.shape)
+        rows = [out.shape, out.strides, reads[0].strides, reads[1].strides if len(reads) > 1 else zero]
+        first = self.to_pool([len(out.shape), *[z for row in rows for z in row]])
+        self.instruction(block.kind, n=out.size, v=self._view(out), a=self._view(reads[0]),
+                         b=self._view(reads[1]) if len(reads) > 1 else -1, first=first, op=block.op)
+
+    _emit_add = _emit_map
+
+    def _emit_matmul(self, block: Any) -> None:
+        out, (x, y) = block.writes[0], block.reads
+        batch, m, n = out.shape
+        k = x.shape[2]
+        first = self.to_pool([batch, m, n, k, *out.strides, *x.strides, *y.strides])
+        self.instruction("matmul", n=batch * m * n, count=k, v=self._view(out), a=self._view(x), b=self._view(y), first=first)
+
+    def _emit_gather(self, block: Any) -> None:
+        out = block.writes[0]
+        self.instruction("gather", n=out.size, v=self._view(out), ia=self.to_pool(self.place[block.index]))
+
+    def _emit_call(self, block: Any) -> None:
+        numbers = [len(block.reads)]
+        for view in block.reads:
+            numbers += [self._view(view), view.size]
+        numbers.append(len(block.writes))
+        for view in block.writes:
+            numbers += [self._view(view), view.size]
+        self.instruction("call", n=1, first=self.to_pool(numbers), count=len(self.calls))
+        self.calls.append(block.rule)

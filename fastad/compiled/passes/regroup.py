@@ -1,0 +1,143 @@
+"""Scalar operations of one depth and one form become one operation on arrays.
+
+A Python loop over 10,000 elements leaves 10,000 copies of its body on the tape. Copies of one line of it have expressions
+of the same form and stand at the same depth: together they are one map over 10,000 elements, whose operands mostly lie
+in a row again, because they are such groups themselves.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ... import _passes
+from ..listing import Block, Listing
+from .dead import stretches
+
+__all__ = ["Step", "regroup"]
+
+#: Smaller groups are faster as scalar instructions.
+SMALLEST = 12
+
+
+@dataclass
+class Step:
+    """Something to be executed: a line (map over slots in a row), a stretch of scalar records, or a block.
+
+    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results.
+    """
+
+    kind: str
+    out: Any
+    operands: list[Any]
+    op: Any = 0
+    block: Block | None = None
+    depth: int = 0
+    level: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def depths(code: Listing) -> tuple[Any, Any]:
+    """By slot: how deep its value is, and a hash of the form of the expression that makes it."""
+    depth = np.zeros(len(code.value), np.int32)
+    shape = np.zeros(len(code.value), np.uint64)
+    for k, view in enumerate(code.inputs):
+        shape[view.slots()] = 1000 + k
+    for k, (first, last) in enumerate(stretches(code)):
+        _passes.levels_of(code.op[first:last], code.v[first:last], code.a[first:last], code.b[first:last], depth, shape)
+        if k < len(code.blocks):
+            block = code.blocks[k]
+            below = max((int(depth[slots].max()) for slots in block.read_slots() if len(slots)), default=0)
+            below = max([below, *[int(depth[view.slots()].max()) for view in block.writes if view.size]])
+            for j, view in enumerate(block.writes):
+                depth[view.slots()] = below + 1
+                shape[view.slots()] = hash_of(block, k, j)
+            block.extra["depth"] = below + 1
+    return depth, shape
+
+
+def hash_of(block: Block, k: int, j: int) -> int:
+    """The form of a block's results: sums of as many terms are alike, everything else is a form of its own."""
+    if block.kind == "chain":
+        return 7 + 31 * len(block.index)
+    return (k * 64 + j + 1) * 0x9e3779b97f4a7c15 & 0xffffffffffffffff
+
+
+def runs_of(*keys: Any) -> tuple[Any, Any]:
+    """An order in which equal keys stand together (the first key counts most), and where each run of them begins."""
+    order = np.lexsort(keys[::-1])
+    different = np.zeros(len(order), bool)
+    if len(order):
+        different[0] = True
+    for key in keys:
+        ordered = key[order]
+        different[1:] |= ordered[1:] != ordered[:-1]
+    return order, np.flatnonzero(different)
+
+
+def regroup(code: Listing, smallest: int = SMALLEST) -> list[Step]:
+    """The steps of the program in an order in which operands are made before they are used."""
+    depth, shape = depths(code)
+    d = depth[code.v]
+    steps: list[Step] = []
+    rest = np.arange(len(code.op))
+    for keys in ((d, shape[code.v]), (d, code.op.astype(np.uint64))):
+        if len(rest) < smallest:
+            break
+        order, begins = runs_of(*[key[rest] for key in keys])
+        counts = np.diff([*begins, len(order)])
+        left = np.ones(len(rest), bool)
+        for first, n in zip(begins[counts >= smallest].tolist(), counts[counts >= smallest].tolist(), strict=True):
+            members = np.sort(rest[order[first:first + n]])
+            left[order[first:first + n]] = False
+            op = int(code.op[members[0]])
+            binary = bool(code.b[members].any())
+            steps.append(Step("line", code.v[members], [code.a[members], code.b[members] if binary else None], op=op,
+                              depth=int(d[members[0]])))
+        rest = rest[left]
+    steps += blocks(code)
+    steps.sort(key=lambda step: step.depth)
+    return with_scalars(code, steps, rest[np.argsort(d[rest], kind="stable")], d)
+
+
+def blocks(code: Listing) -> list[Step]:
+    """The blocks as steps; chains of one depth and length go side by side."""
+    steps: list[Step] = []
+    alike: dict[tuple[int, int, int], list[Block]] = {}
+    for block in code.blocks:
+        at = block.extra["depth"]
+        if block.kind == "chain":
+            n = block.writes[0].size
+            alike.setdefault((at, len(block.index) // max(n, 1), n if n > 1 else 0), []).append(block)
+            continue
+        one = block.kind == "map" and len(block.writes[0].shape) == 1 and block.writes[0].strides == (1,)
+        if one and all(view.strides[0] in (0, 1) for view in block.reads):
+            reads = [view.slots() for view in block.reads]
+            steps.append(Step("line", block.writes[0].slots(), [*reads, None][:2], op=block.op, depth=at, block=block))
+        else:
+            steps.append(Step(block.kind, np.concatenate([view.slots() for view in block.writes]), block.read_slots(),
+                              op=block.op, block=block, depth=at))
+    for (at, count, _), members in alike.items():
+        starts = np.concatenate([block.reads[0].slots() for block in members])
+        terms = np.concatenate([block.index.reshape(count, -1) for block in members], axis=1)
+        steps.append(Step("chain", np.concatenate([block.writes[0].slots() for block in members]),
+                          [starts, terms.reshape(-1)], op=count, depth=at))
+    return steps
+
+
+def with_scalars(code: Listing, steps: list[Step], rest: Any, d: Any) -> list[Step]:
+    """Put what is left of the scalar records between the steps, as late as their depth allows them to wait."""
+    out: list[Step] = []
+    done = 0
+    at = d[rest]
+    for step in [*steps, None]:
+        stop = len(rest) if step is None else int(np.searchsorted(at, step.depth, side="left"))
+        if stop > done:
+            members = rest[done:stop]
+            out.append(Step("scalars", code.v[members], [code.a[members], code.b[members]], op=code.op[members],
+                            depth=int(d[members[-1]])))
+            done = stop
+        if step is not None:
+            out.append(step)
+    return out

@@ -1,0 +1,160 @@
+"""Paths: one way through a Python function, traced once, and the programs made of it."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import variable
+from .._program import Evaluator
+from ..tree import flatten
+from .arguments import FLOAT, Arguments
+from .listing import Listing
+from .program import Program, build
+
+if TYPE_CHECKING:
+    from .._typing import Function
+
+__all__ = ["Path"]
+
+
+class Path:
+    """One way through the function.
+
+    Parameters
+    ----------
+    function : callable
+    arguments : Arguments
+        Those of the call that is traced.
+    passes : bool
+        Whether programs are optimised.
+    """
+
+    def __init__(self, function: Function, arguments: Arguments, passes: bool = True) -> None:
+        self.passes = passes
+        self.kinds = arguments.kinds
+        self.programs: dict[str, Program] = {}
+        self.branches: dict[tuple[int, bytes], Path] = {}
+        self.parent: tuple[Path, tuple[int, bytes]] | None = None
+        self.lock = threading.Lock()
+        self.used = 0
+        self.replays = 0
+        self.trace = variable.begin_trace()
+        try:
+            self.inputs = [self.trace.input(value, leaf.kind)
+                           for value, leaf in zip(arguments.leaves, arguments.kinds, strict=True)]
+            args, kwargs = arguments.rebuild(self.inputs)
+            out = function(*args, **kwargs)
+            leaves, self.rebuild_outputs = flatten(out)
+            self.outputs = [joined(leaf) for leaf in leaves]
+        finally:
+            variable.end_trace(self.trace)
+        self.n_outputs = len(self.outputs)
+        self.output_shapes = [np.shape(y) for y in self.outputs]
+        self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
+
+    @property
+    def active(self) -> list[Any]:
+        """The inputs that are differentiated with respect to."""
+        return [x for x, leaf in zip(self.inputs, self.kinds, strict=True) if leaf.active]
+
+    def program(self, kind: str) -> Program:
+        """The program of a kind; made on first use."""
+        made = self.programs.get(kind)
+        if made is None:
+            with self.lock:
+                made = self.programs.get(kind)
+                if made is None:
+                    made = self.programs[kind] = self.make(kind)
+        return made
+
+    def make(self, kind: str) -> Program:
+        """Record what the kind needs behind the trace, and compile it."""
+        variable.resume_trace(self.trace)
+        try:
+            extra, results = getattr(self, "_record_" + kind)()
+        finally:
+            variable.end_trace(self.trace)
+        trace = self.trace
+        inputs = [*self.inputs, *extra]
+        spans = [self.span(x) for x in inputs]
+        captured = list(trace.captures)
+        columns = trace.columns()
+        listing = Listing(columns, trace.rules, [*spans, *[(slot, size) for _, slot, size in captured]])
+        guards = [np.arange(slot, slot + size) for slot, size, _ in trace.guards]
+        wanted = [self.slots(listing, y) for y in results]
+        code, places, starts, statistics = build(listing, [*wanted, *guards], self.passes)
+        shapes = [np.shape(y) for y in results]
+        evaluator = Evaluator(
+            code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
+            [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
+            list(trace.frozen), np.concatenate([np.empty(0, np.int64), *places[len(results):]]),
+            np.concatenate([np.empty(0), *[np.ravel(values) for _, _, values in trace.guards]]),
+            list(zip(shapes, places, strict=False)))
+        return Program(kind, evaluator, statistics, self)
+
+    def span(self, x: Any) -> tuple[int, int]:
+        """First slot and size of an input."""
+        slots = variable.slots_on_tape(x)
+        return (int(slots[0]) if len(slots) else 0), len(slots)
+
+    def slots(self, listing: Listing, y: Any) -> Any:
+        """The slots of a result, which may be a constant."""
+        if variable.is_traced(y):
+            return variable.slots_on_tape(y)
+        first = listing.allocate(np.asarray(variable.value_of(y), np.float64), known=True)
+        return np.arange(first, len(listing.value))
+
+    # ---- what is recorded behind the trace, by kind: (further inputs, results) ----
+    def _record_value(self) -> tuple[list[Any], list[Any]]:
+        return [], self.outputs
+
+    def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
+        """Gradients of the active inputs; zeros where nothing depends on one."""
+        pairs = [(y, seed) for y, seed in zip(outputs, seeds, strict=True) if variable.is_recorded(y)]
+        active = self.active
+        if not pairs:
+            return [np.zeros(np.shape(x)) for x in active]
+        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active)
+        return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(found, active, strict=True)]
+
+    def _record_grad(self) -> tuple[list[Any], list[Any]]:
+        if "grad" not in self.__dict__:
+            self.grad = self.pulled(self.outputs, [np.ones(())])
+        return [], [*self.outputs, *self.grad]
+
+    def _record_vjp(self) -> tuple[list[Any], list[Any]]:
+        seeds = [self.trace.input(np.zeros(np.shape(y)), FLOAT) for y in self.outputs]
+        return seeds, [*self.outputs, *self.pulled(self.outputs, seeds)]
+
+    def _record_jvp(self) -> tuple[list[Any], list[Any]]:
+        """The transpose of the transpose: the pull of a cotangent u is linear in u, its own pull is the push."""
+        tangents = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
+        pushed: list[Any] = []
+        for y in self.outputs:
+            push = None
+            if variable.is_recorded(y):
+                u = self.trace.input(np.zeros(np.shape(y)), FLOAT)
+                total = inner(self.pulled([y], [u]), tangents)
+                if variable.is_recorded(total):
+                    push = variable.recorded_pull([total], [np.ones(())], [u])[0]
+            pushed.append(np.zeros(np.shape(y)) if push is None else push)
+        return tangents, [*self.outputs, *pushed]
+
+    def _record_hvp(self) -> tuple[list[Any], list[Any]]:
+        self._record_grad()
+        vectors = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
+        total = inner(self.grad, vectors)
+        return vectors, self.pulled([total], [np.ones(())])
+
+
+def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
+    """The inner product of two lists of arrays."""
+    return sum([np.sum(x * y) for x, y in zip(xs, ys, strict=True)], 0.0)
+
+
+def joined(leaf: Any) -> Any:
+    """An object array of scalar Variables as one Variable."""
+    return variable.array(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype == object else leaf

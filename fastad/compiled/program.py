@@ -1,0 +1,133 @@
+"""Programs: what a trace becomes, and how it looks."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .._program import KINDS, Evaluator
+from .listing import OPCODE, Listing
+from .passes.blocks import simplify_blocks
+from .passes.chains import join_chains
+from .passes.dead import drop_dead
+from .passes.emit import Emitter
+from .passes.regroup import regroup
+from .passes.simplify import simplify
+
+__all__ = ["Program", "build"]
+
+NAMES = {code: name for name, code in OPCODE.items()}
+
+
+class Program:
+    """One kind of replay (value, gradient, ...) of one way through a function; immutable.
+
+    Attributes
+    ----------
+    kind : str
+        value, grad, vjp, jvp or hvp.
+    n_records : int
+        Operations that were recorded.
+    n_instructions : int
+        Instructions that are executed: an operation on an array is one, and so is a scalar one.
+    statistics : dict
+        What each pass has done.
+    """
+
+    def __init__(self, kind: str, evaluator: Evaluator, statistics: dict[str, Any], path: Any = None) -> None:
+        self.kind, self.evaluator, self.statistics, self.path = kind, evaluator, statistics, path
+        self.n_records = int(statistics["records"])
+        self.n_instructions = int(statistics["instructions"])
+
+    def __repr__(self) -> str:
+        size = 8 * self.evaluator.code.n_slots
+        return (f"<fastad program ({self.kind}): {self.n_records} records, {self.n_instructions} instructions, "
+                f"{len(self.evaluator.guards)} guards, workspace {size / 1e3:.1f} kB>")
+
+    def __str__(self) -> str:
+        code = self.evaluator.code
+        lines = [repr(self)]
+        lines += [f"  input    s{slot:<8} {shape}" for slot, shape in self.evaluator.inputs]
+        lines += [f"  captured s{slot:<8} {np.shape(array)}" for array, slot in self.evaluator.captures]
+        for row in code.instructions:
+            lines += described(row, code)
+        lines += [f"  guard    s{slot} == {value:g}"
+                  for slot, value in zip(self.evaluator.guards, self.evaluator.expected, strict=True)]
+        lines += [f"  result   {slots_text(slots)} {shape}" for shape, slots in self.evaluator.results]
+        return "\n".join(lines)
+
+
+def slots_text(slots: Any) -> str:
+    """Slots, shortened."""
+    if len(slots) == 1:
+        return f"s{slots[0]}"
+    if len(slots) and bool((np.diff(slots) == 1).all()):
+        return f"s{slots[0]}..{slots[-1]}"
+    return "[" + " ".join([f"s{slot}" for slot in slots[:4]]) + (" ...]" if len(slots) > 4 else "]")
+
+
+def described(row: Any, code: Any) -> list[str]:
+    """Lines of the listing for one instruction."""
+    kind, n, v = KINDS[row["kind"]], int(row["n"]), int(row["v"])
+    if kind == "scalars":
+        first = int(row["first"])
+        return [f"  scalar   s{q['v']} = {NAMES[int(q['op'])]}(s{q['a']}" + (f", s{q['b']})" if q["b"] else ")")
+                for q in code.scalars[first:first + n]]
+    if kind == "run":
+        return [f"  run      {row['count']} lines of {n}"]
+    operands = []
+    for name, on, index in (("a", row["aa"], row["ia"]), ("b", row["ab"], row["ib"])):
+        if index >= 0:
+            operands.append(slots_text(code.pool[index:index + n]))
+        elif row[name] >= 0:
+            operands.append(f"s{row[name]}" + (f"..{row[name] + n - 1}" if on and n > 1 else ""))
+    if kind in ("line", "map", "add"):
+        name = NAMES[int(row["op"])]
+        return [f"  {kind:<8} s{v}..{v + n - 1} {'+=' if kind == 'add' else '='} {name}({', '.join(operands)})"]
+    if kind == "chain":
+        return [f"  chain    s{v}{f'..{v + n - 1}' if n > 1 else ''} = sum of {row['count']} terms, in order"]
+    if kind == "call":
+        return [f"  call     {code.calls[row['count']].name}"]
+    return [f"  {kind:<8} s{v}..{v + n - 1} = {', '.join(operands)}"]
+
+
+def build(listing: Listing, wanted: Sequence[Any], passes: bool = True) -> tuple[Any, list[Any], list[int], dict[str, Any]]:
+    """Compile a listing.
+
+    Parameters
+    ----------
+    listing : Listing
+        Is used up.
+    wanted : sequence of arrays of int64
+        The slots of each result, as on the tape.
+    passes : bool
+        Whether to optimise; dead code goes in any case.
+
+    Returns
+    -------
+    code : Code
+    results : list of arrays
+        Where the slots of each result stand in the program.
+    inputs : list of int
+        Where each input of the listing stands.
+    statistics : dict
+        What each pass has done.
+    """
+    statistics: dict[str, Any] = {"records": listing.n_records}
+    where = [listing.where(np.asarray(slots, np.int64)) for slots in wanted]
+    listing.current = np.arange(len(listing.value))
+    if passes:
+        statistics["simplify"] = simplify(listing)
+        statistics["blocks"] = simplify_blocks(listing)
+        where = [listing.current[slots] for slots in where]
+    everything = np.concatenate([*where, np.zeros(1, np.int64)])
+    statistics["dead"] = drop_dead(listing, everything)
+    if passes:
+        statistics["chained"] = join_chains(listing, everything)
+    steps = regroup(listing, *([] if passes else [1 << 60]))
+    emitter = Emitter(listing, steps, everything)
+    code = emitter.emit()
+    place = emitter.place
+    statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - int((code.instructions["kind"] == 0).sum()))
+    return code, [place[slots] for slots in where], [int(place[view.base]) if view.size else 0 for view in listing.inputs], statistics
