@@ -23,7 +23,7 @@ from ._tape import build_info, tape
 from ._version import __version__
 from .context import no_grad
 from .custom import Gate, custom_vjp
-from .errors import FreedGraphError, GradientLostError, NoGradientError
+from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceError
 from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
@@ -33,7 +33,7 @@ from .testing import gradcheck
 from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
-__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "Variable", "array",
+__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "TraceError", "Variable", "array",
            "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize",
            "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp",
            "__version__", *_functions]

@@ -36,7 +36,7 @@ cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
                                                layout.shape, tuple([8 * k for k in layout.strides]))
         return with_data(np.array(base), CONSTANT)
     tape = settle((x,), 0, 1, 0, "view")
-    return new_node(tape, slot_of(x) + offset, rec_of(x), layout)
+    return finished(new_node(tape, slot_of(x) + offset, rec_of(x), layout), (x,), None)
 
 
 def dense_view(x):
@@ -44,7 +44,7 @@ def dense_view(x):
     cdef Variable v = x
     if v.layout.contiguous or not recorded(v):
         return v
-    return record_map(OP_positive, v, None, v.layout, None, "copy")
+    return record_copy(v)
 
 
 def gather(x, positions, double fill=0.0):
@@ -78,7 +78,7 @@ def gather(x, positions, double fill=0.0):
         tape.value[w.out + k] = fill
     tape.n_pool += n
     run(tape, w)
-    return new_node(tape, w.out, tape.n_records - 1, out)
+    return finished(new_node(tape, w.out, tape.n_records - 1, out), (v,), None)
 
 
 def pack(items):
@@ -123,7 +123,8 @@ def pack(items):
             tape.value[w.out + k] = flat[k]
     tape.n_pool += n
     run(tape, w)
-    return new_node(tape, w.out, tape.n_records - 1, out)
+    node = new_node(tape, w.out, tape.n_records - 1, out)
+    return finished(node, found, common_kind(flat)) if tracing else node
 
 
 def total(x, axes, bint keepdims=False):
@@ -159,7 +160,7 @@ def total(x, axes, bint keepdims=False):
         tape.value[w.out + d] = -0.0 if v.layout.size else 0.0
     tape.push_layout(v.layout, full, v.layout, None, w)
     run(tape, w)
-    return new_node(tape, w.out, tape.n_records - 1, out)
+    return finished(new_node(tape, w.out, tape.n_records - 1, out), (v,), INT if kind_of(v) == BOOL else None)
 
 
 def new_block(tuple shape, pieces, fill=0.0):
@@ -212,7 +213,7 @@ def new_block(tuple shape, pieces, fill=0.0):
             run(tape, w)
             node.rec, node.born = tape.n_records - 1, tape.n_records
     tape.open = False
-    return node
+    return finished(node, handles, common_kind(handles)) if tracing and handles else node
 
 
 def choose(condition, x, y):
@@ -221,21 +222,25 @@ def choose(condition, x, y):
     cdef Tape tape
     cdef Wide *w
     cdef Py_ssize_t slot, rec, mask
-    cdef object a = operand(x, "where"), b = operand(y, "where")
-    if isinstance(condition, Handle):
-        condition = asarray(values_of(condition)) != 0
-    condition = asarray(condition)
-    if not flows((a, b), "where"):
-        plain = np.where(condition, value_or_array(a), value_or_array(b))
-        return unrecorded(plain) if isinstance(x, Handle) or isinstance(y, Handle) else result(plain)
-    c = condition.astype(np.float64)
-    lc, la, lb = layout_of(c.shape), layout_for(a), layout_for(b)
+    cdef object a, b, c
+    if tracing and current_tape().trace is not None and any([isinstance(z, Handle) for z in (condition, x, y)]):
+        a, b, c = operand(x, "where"), operand(y, "where"), operand(condition, "where")
+    else:
+        a, b = operand(x, "where"), operand(y, "where")
+        if isinstance(condition, Handle):
+            condition = asarray(values_of(condition)) != 0
+        condition = asarray(condition)
+        if not flows((a, b), "where"):
+            plain = np.where(condition, value_or_array(a), value_or_array(b))
+            return unrecorded(plain) if isinstance(x, Handle) or isinstance(y, Handle) else result(plain)
+        c = condition.astype(np.float64)
+    lc, la, lb = layout_for(c), layout_for(a), layout_for(b)
     out = broadcast(broadcast(lc, la, "where"), lb, "where")
     tape = settle((a, b, c), out.size, 3, 2 * (4 * out.ndim + 5), "where")
     rec = tape.n_records
-    w = tape.push(MAP, out.size + lc.size + (0 if isinstance(a, Handle) else la.size))
+    w = tape.push(MAP, out.size + (0 if isinstance(c, Handle) else lc.size) + (0 if isinstance(a, Handle) else la.size))
     w.op = OP_keep
-    w.flags = CONSTANT_B | (0 if isinstance(a, Handle) else CONSTANT_A)
+    w.flags = (0 if isinstance(c, Handle) else CONSTANT_B) | (0 if isinstance(a, Handle) else CONSTANT_A)
     slot = w.out + out.size
     w.a = place(tape, a, &slot)
     w.b = place(tape, c, &slot)
@@ -245,14 +250,18 @@ def choose(condition, x, y):
     slot = w.out
     w = tape.push(MAP, 0 if isinstance(b, Handle) else lb.size)
     w.op = OP_drop
-    w.flags = ACCUMULATE | CONSTANT_B | (0 if isinstance(b, Handle) else CONSTANT_A)
+    w.flags = ACCUMULATE | (0 if isinstance(c, Handle) else CONSTANT_B) | (0 if isinstance(b, Handle) else CONSTANT_A)
     w.dst = slot
     slot = w.out
     w.a = place(tape, b, &slot)
     w.b = mask
     tape.push_layout(out, out, lb, lc, w)
     run(tape, w)
-    return new_node(tape, w.dst, tape.n_records - 1, out)
+    node = new_node(tape, w.dst, tape.n_records - 1, out)
+    if not tracing:
+        return node
+    kind = common_kind((a if isinstance(a, Handle) else x, b if isinstance(b, Handle) else y))
+    return finished(node, (a, b) if isinstance(a, Handle) or isinstance(b, Handle) else (c,), kind)
 
 
 def matmul(x, y):
@@ -317,7 +326,8 @@ def matmul(x, y):
         tape.pool[tape.n_pool + d] = value
     tape.n_pool += 13
     run(tape, w)
-    return new_node(tape, w.out, rec, out)
+    node = new_node(tape, w.out, rec, out)
+    return finished(node, (a, b), common_kind((a, b))) if tracing else node
 
 
 cdef tuple batch_shape(Layout l):
@@ -379,7 +389,7 @@ def spread(x, sources, targets, weights, values):
     tape.n_pool += 2 * n
     copy_in(tape, w.out, asarray(values))
     copy_in(tape, w.b, asarray(weights, np.float64))
-    return new_node(tape, w.out, tape.n_records - 1, out)
+    return finished(new_node(tape, w.out, tape.n_records - 1, out), (v,), FLOAT)
 
 
 def call(rule, inputs, outputs, str name):
@@ -428,7 +438,7 @@ def call(rule, inputs, outputs, str name):
         made.append((slots, layout_of(outs[k].shape)))
         slots += outs[k].size
     tape.n_pool = p + 1 + 2 * n_out
-    return [new_node(tape, place_, rec, layout) for place_, layout in made]
+    return [finished(new_node(tape, place_, rec, layout), ins, FLOAT) for place_, layout in made]
 
 
 cdef str READ_ONLY = ("in-place write: the Variable looks at some elements several times (broadcast_to) and is read-only; "

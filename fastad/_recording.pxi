@@ -61,11 +61,21 @@ cdef object result(object data):
 
 
 cdef object values_of(Handle h):
-    """The values as np.float64 or as an array that belongs to the caller or is not to be written to."""
+    """The values as np.float64 or as an array that belongs to the caller or is not to be written to.
+
+    Whoever asks may decide by them, so that in a traced function they are guarded.
+    """
+    return seen_values(h) if tracing else peek(h)
+
+
+cdef object peek(Handle h):
+    """The values, for those who decide nothing by them."""
     if h.state == NODE:
         if h.layout is SCALAR:
-            return float64(h.tape.value[h.offset])
-        return read_view(&h.tape.value[h.offset], h.layout)
+            out = float64(h.tape.value[h.offset])
+        else:
+            out = read_view(&h.tape.value[h.offset], h.layout)
+        return out if type(h) is not Discrete else out.astype((<Discrete>h).kind)
     if h.state == UNSET:
         raise RuntimeError(UNINITIALISED)
     return result(h.extra.data)
@@ -210,6 +220,8 @@ cdef object constant_array(object x, str name):
 cdef object operand(object x, str name):
     """An argument as what a record can use: a recorded Variable, or the float64 array of a constant."""
     cdef Handle h
+    if tracing:
+        x = captured(x, name)
     if not isinstance(x, Handle):
         x = constant_array(x, name)
         if not isinstance(x, Handle):
@@ -217,7 +229,9 @@ cdef object operand(object x, str name):
     h = <Handle>x
     if h.state == GONE:
         refuse_freed(h, name)
-    return h.extra.data if h.state == CONSTANT else h
+    if h.state == CONSTANT:
+        return captured(h.extra.data, name) if tracing else h.extra.data
+    return h
 
 
 cdef inline Layout layout_for(object x):
@@ -243,6 +257,8 @@ cdef Tape settle(object operands, Py_ssize_t slots, Py_ssize_t records, Py_ssize
             h = <Handle>x
             if h.state == NODE:
                 if tape is not None and h.tape is not tape:
+                    if h.tape.trace is not None or tape.trace is not None:
+                        raise TraceError(f"{name}: {OUTSIDE}")
                     raise RuntimeError(f"{name}: the operands were recorded by different threads; compute with the value of "
                                        "one of them (.detach())")
                 tape = h.tape
@@ -296,7 +312,7 @@ cdef bint flows(object operands, str name) except -1:
         return False
     if tape is None or tape.busy:                     # in a hook no_grad() holds for the tape set aside
         tape = current_tape()
-    return tape.paused == 0
+    return tape.paused == 0 or tape.trace is not None
 
 
 cdef Layout broadcast(Layout x, Layout y, str name):
@@ -338,6 +354,8 @@ cdef object apply(int op, object x, object y):
     a = operand(x, name)
     if fa_rows[op].arity == 2:
         b = operand(y, name)
+    if tracing and current_tape().trace is not None and (isinstance(a, Handle) or isinstance(b, Handle)):
+        return apply_traced(op, x, y, a, b, name)
     if not (isinstance(a, Handle) or isinstance(b, Handle)):
         out = evaluate(op, a, b)
         return unrecorded(out) if isinstance(x, Handle) or isinstance(y, Handle) else out
@@ -405,9 +423,9 @@ cdef inline bint plain_array(object a) noexcept:
 
 
 cdef inline bint plain_constant(object a, Layout layout) noexcept:
-    """Whether a is a float64 array in C order, of the shape of a layout."""
+    """Whether a is a float64 array in C order, of the shape of a layout, that can be copied right away."""
     cdef Py_ssize_t d
-    if type(a) is not ndarray or PyArray_TYPE(<ndarray>a) != NPY_DOUBLE or PyArray_NDIM(<ndarray>a) != layout.ndim \
+    if tracing or type(a) is not ndarray or PyArray_TYPE(<ndarray>a) != NPY_DOUBLE or PyArray_NDIM(<ndarray>a) != layout.ndim \
             or not PyArray_IS_C_CONTIGUOUS(<ndarray>a) or not PyArray_ISBEHAVED_RO(<ndarray>a):
         return False
     for d in range(layout.ndim):

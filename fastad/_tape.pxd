@@ -13,7 +13,7 @@ cdef extern from "_scalar.h":
     bint FA_LIKELY(bint c) noexcept nogil
     bint FA_UNLIKELY(bint c) noexcept nogil
     cdef enum:
-        OP_WIDE, OP_COUNT, OP_positive, OP_keep, OP_drop
+        OP_WIDE, OP_COUNT, OP_positive, OP_keep, OP_drop, OP_stop
 
 cdef enum:
     FAR = 1 << 28             # scalar records hold the distance to an operand in 28 bits
@@ -146,6 +146,7 @@ cdef class Tape:
     cdef int small_graphs             # in a row, on columns that are much larger
     cdef Py_ssize_t collected_records # records that the last collection left
     cdef readonly Py_ssize_t n_collections
+    cdef readonly object trace        # the Trace of a compiled function: nothing is ever cut off then; None
 
     cdef void limit(self) noexcept
     cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1
@@ -167,6 +168,8 @@ cdef class Tape:
     cdef int bind_size(self, Handle leaf, Py_ssize_t *slots) except -1
 
 cdef Tape current_tape()
+cdef Tape exchange_tape(Tape new)
+cdef int unbind_all(Tape tape) except -1
 
 
 cdef inline void adopt(Tape tape, Handle h) noexcept:

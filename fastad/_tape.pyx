@@ -20,7 +20,7 @@ from operator import attrgetter
 import numpy as np
 
 from . import ops as table
-from .errors import FreedGraphError
+from .errors import FreedGraphError, TraceError
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
@@ -354,6 +354,9 @@ cdef class Tape:
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:
         """Set the adjoints of all slots from `base` up to nothing."""
         cdef Py_ssize_t first = base if base < self.swept else max(self.swept, 1)
+        if self.trace is not None:
+            raise TraceError("a sweep through the function that is being traced for compile(): its numbers could not be replayed; "
+                             "take derivatives outside of the compiled function")
         if self.adjoint.shape[0] < self.n_slots:
             self.adjoint = resized(np.asarray(self.adjoint), min(self.swept, self.n_slots),
                                     min(self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots)))
@@ -453,6 +456,8 @@ cdef class Tape:
         b.version = s.version
         if leaf.layout.size:
             memcpy(&self.value[b.offset], data_of(s), leaf.layout.size * sizeof(double))
+        if self.trace is not None:
+            self.trace.capture_leaf(s.data, b.offset)
         return b
 
     cdef int deposit(self, Handle root) except -1:
@@ -495,7 +500,7 @@ cdef class Tape:
         return release(self)
 
     cdef int collect(self) except -1:
-        return collect(self)
+        return 0 if self.trace is not None else collect(self)
 
     cdef Level level(self) noexcept:
         """How long the tape is now."""
@@ -507,6 +512,8 @@ cdef class Tape:
     cdef void cut(self) noexcept:
         """The youngest variable is gone: forget the records that no older one can need."""
         cdef Py_ssize_t needed
+        if self.trace is not None:
+            return
         if self.n_live == 0:
             emptied(self)
         elif self.n_assign == 0 and not self.hooks:
@@ -580,21 +587,36 @@ cdef class _Owner:
     cdef Tape tape
 
     def __del__(self):
-        cdef Binding b
-        cdef Handle leaf
         if self.tape is None or self.tape.n_live or self.tape.busy:
             return
-        for b in self.tape.leaves:
-            b.offset = -1
-            if b.leaf is not NULL:
-                leaf = <Handle>b.leaf
-                leaf.extra.bindings = [other for other in leaf.extra.bindings if other is not b]
-                if leaf.extra.current is b:
-                    leaf.extra.current = None
-        self.tape.leaves = []
-        self.tape.living_slots = self.tape.living_leaves = 0
+        unbind_all(self.tape)
         self.tape.kept = bottom()
         self.tape.restore(self.tape.kept)
+
+
+cdef int unbind_all(Tape tape) except -1:
+    """Let the leaves forget a tape that is not going to be used any more."""
+    cdef Binding b
+    cdef Handle leaf
+    for b in tape.leaves:
+        b.offset = -1
+        if b.leaf is not NULL:
+            leaf = <Handle>b.leaf
+            leaf.extra.bindings = [other for other in leaf.extra.bindings if other is not b]
+            if leaf.extra.current is b:
+                leaf.extra.current = None
+    tape.leaves = []
+    tape.living_slots = tape.living_leaves = 0
+    return 0
+
+
+cdef Tape exchange_tape(Tape new):
+    """Make another tape the calling thread's; gives the one it was, which does not change hands."""
+    cdef Tape old
+    current_tape()                                      # from now on the thread has one
+    old = <Tape>fa_thread_tape
+    (&fa_thread_tape)[0] = <void *>new
+    return old
 
 
 cdef Tape current_tape():

@@ -1,6 +1,6 @@
 """Errors of fastad: one class per misuse, each also an instance of the built-in error a caller would expect."""
 
-__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError"]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError", "TraceError"]
 
 
 class FreedGraphError(RuntimeError):
@@ -9,6 +9,10 @@ class FreedGraphError(RuntimeError):
 
 class NoGradientError(RuntimeError):
     """``backward()`` was called on a value that carries no gradient."""
+
+
+class TraceError(RuntimeError):
+    """A function did something that cannot be replayed while it was traced for `compile`."""
 
 
 class GradientLostError(TypeError):

@@ -41,7 +41,7 @@ nothing = -0.0
 CONSTANTS = {"pi": pi, "inf": inf, "nan": nan, "ln2": ln2, "ln10": 2.302585092994046, "nothing": nothing}
 
 #: Rows for the engine's own use; all others are functions of the package.
-INTERNAL = frozenset({"keep", "drop"})
+INTERNAL = frozenset({"keep", "drop", "stop"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,6 +382,7 @@ OPS = (
            summary="x where the mask y does not hold, else nothing.",
            points=((2.0, 0.0, 2.0, 1.0, nothing), (2.0, 1.0, nothing, nothing, nothing),
                    (nan, 1.0, nothing, nothing, nothing))),
+    unary("stop", "x", summary="x as a value that carries no gradient."),
     # ---- activations -------------------------------------------------------------------------------------
     unary("sigmoid", "1 / (1 + exp(-x))", "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),), ulp=4,
           summary="Logistic function.", points=((0.0, 0.5, 0.25), (-inf, 0.0, 0.0), (inf, 1.0, 0.0),

@@ -10,3 +10,19 @@ cdef class Variable(Handle):
 
 cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layout)
 cdef object apply(int op, object x, object y)
+
+
+cdef class Trace:
+    cdef readonly Tape tape
+    cdef readonly list inputs         # (slot, shape, kind) of each input
+    cdef readonly list captures       # (array, slot, size): its content when the program is called is what counts
+    cdef readonly list frozen         # (array, private copy): a replay is valid only while they are equal
+    cdef list seen                    # guards: (record, slot, float or array)
+    cdef dict known                   # captured array -> its Discrete
+    cdef set held                     # what is frozen already
+    cdef Tape outer                   # the thread's tape before
+
+
+@cython.no_gc
+cdef class Discrete(Variable):
+    cdef object kind                  # dtype of the values

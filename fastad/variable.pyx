@@ -23,14 +23,14 @@ from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
     OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
-    OP_positive, OP_keep, OP_drop, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
+    OP_positive, OP_keep, OP_drop, OP_stop, boxed_distance, exchange_tape, unbind_all, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
     read_gradient, read_view, forget_leaf, unlink, write_in_place, write_view,
 )
 
 from . import _tape
 from . import ops as table
 from ._dtype import NUMBER as NUMBER_DTYPE
-from .errors import FreedGraphError, GradientLostError, NoGradientError
+from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceError
 
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
@@ -41,9 +41,11 @@ cdef extern from "_scalar.h":
     void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
     cdef enum:
         OP_add, OP_subtract, OP_multiply, OP_divide, OP_power, OP_remainder, OP_floor_divide, OP_negative, OP_absolute
-        OP_less, OP_less_equal, OP_greater, OP_greater_equal, OP_equal, OP_not_equal
+        OP_less, OP_less_equal, OP_greater, OP_greater_equal, OP_equal, OP_not_equal, OP_trunc, OP_floor, OP_ceil, OP_rint
 
 (&fa_loops)[0] = loop_table()
+
+cdef int tracing = 0                  # traces that run, in all threads: one predictable test where there is none
 
 cdef str UNINITIALISED = "Variable: not initialised; a subclass has to call super().__init__(value)"
 cdef object float64 = np.float64
@@ -322,13 +324,13 @@ cdef class Variable(Handle):
 
     def detach(self):
         """The values as a constant: computing with it records nothing for it."""
+        if tracing and self.state == NODE and self.tape.trace is not None:
+            return stopped(self)
         return with_data(np.array(values_of(self)), CONSTANT)
 
     def copy(self):
         """A recorded copy with memory of its own."""
-        if not recorded(self):
-            return self.detach()
-        return apply(OP_positive, self, None)
+        return record_copy(self) if recorded(self) else self.detach()
 
     def __copy__(self):
         return self.copy()
@@ -483,6 +485,8 @@ cdef class Variable(Handle):
         cdef bint out
         if other is None or isinstance(other, str):
             return NotImplemented
+        if tracing and current_tape().trace is not None:
+            return compared(self, other, how)
         if self.layout is SCALAR and (PyFloat_CheckExact(other) or PyLong_CheckExact(other)
                                       or (type(other) is Variable and (<Variable>other).layout is SCALAR)):
             a = scalar_value(self)
@@ -508,6 +512,8 @@ cdef class Variable(Handle):
 
     # ---- plain numbers ----
     def __bool__(self):
+        if tracing and self.layout is SCALAR and self.state == NODE and self.tape.trace is not None:
+            return bool(compared(self, 0.0, 3))       # != 0: a guard on the outcome, not on the value
         if self.layout.size != 1:
             raise ValueError(f"the truth value of a Variable of shape {self.layout.shape} is ambiguous; use .any() or .all()")
         return bool(asarray(values_of(self)).item() != 0.0)
@@ -523,20 +529,22 @@ cdef class Variable(Handle):
     def __int__(self):
         if self.layout.size != 1:
             raise TypeError(f"int: only a scalar can be converted, not a Variable of shape {self.layout.shape}")
-        return int(asarray(values_of(self)).item())
+        return int(asarray(values_of(whole(self, OP_trunc))).item())
 
     def __trunc__(self):
         return int(self)
 
     def __floor__(self):
-        return int(np.floor(asarray(values_of(self)).item()))
+        return int(np.floor(asarray(values_of(whole(self, OP_floor))).item()))
 
     def __ceil__(self):
-        return int(np.ceil(asarray(values_of(self)).item()))
+        return int(np.ceil(asarray(values_of(whole(self, OP_ceil))).item()))
 
     def __round__(self, digits=None):
         if digits is None and self.layout.ndim == 0:
-            return round(asarray(values_of(self)).item())
+            return round(asarray(values_of(whole(self, OP_rint))).item())
+        if tracing and is_tracing():
+            return np.round(self, digits or 0)
         return with_data(np.array(np.round(values_of(self), digits or 0)), CONSTANT)
 
     def __complex__(self):
@@ -554,7 +562,7 @@ cdef class Variable(Handle):
                                 ".detach() for the numbers alone")
 
     def __repr__(self):
-        text = np.array2string(asarray(values_of(self)), separator=", ", prefix="Variable(")
+        text = np.array2string(asarray(peek(self)), separator=", ", prefix="Variable(")
         what = {LEAF: "", NODE: "", CONSTANT: ", constant", GONE: ", freed"}[self.state]
         name = f", name={self.name!r}" if self.name is not None else ""
         return f"Variable({text}{name}{what})"
@@ -707,6 +715,7 @@ def array(object, copy=True):
 
 
 include "_pulling.pxi"
+include "_tracing.pxi"
 
 
 # ---- what other modules ask and install ---
@@ -747,46 +756,4 @@ full_dealloc = (<PyTypeObject *>Variable).tp_dealloc
 (<PyTypeObject *>Variable).tp_as_sequence.sq_item = NULL
 
 
-# ---- fa.sin and its kin ---------------------------------------------------------------------------------------------------------------
-cdef extern from "Python.h":
-    ctypedef struct PyMethodDef:
-        const char *ml_name
-        void *ml_meth
-        int ml_flags
-        const char *ml_doc
-    object PyCFunction_NewEx(PyMethodDef *ml, object self, object module)
-    int METH_O, METH_FASTCALL
-
-cdef PyMethodDef method_defs[256]
-_texts = []                           # keeps the names and docstrings of the C functions alive
-
-
-cdef class OpCode:
-    """What a function made by `make_function` is bound to."""
-    cdef int op
-
-
-cdef object call_unary(object self, object x):
-    return unary((<OpCode>self).op, x)
-
-
-cdef object call_binary(object self, PyObject **args, Py_ssize_t n):
-    if n != 2:
-        raise TypeError(f"{fa_rows[(<OpCode>self).op].name.decode()}: takes 2 arguments, {n} were given")
-    return operator_call((<OpCode>self).op, <object>args[0], <object>args[1])
-
-
-def make_function(int code, str doc):
-    """The function ``fastad.<name>`` of a row: a C function bound to its opcode."""
-    cdef OpCode self = OpCode.__new__(OpCode)
-    cdef PyMethodDef *d = &method_defs[code]
-    self.op = code
-    name, text = fa_rows[code].name, doc.encode()
-    _texts.append((name, text))
-    d.ml_name = name
-    d.ml_doc = text
-    if fa_rows[code].arity == 1:
-        d.ml_meth, d.ml_flags = <void *>call_unary, METH_O
-    else:
-        d.ml_meth, d.ml_flags = <void *>call_binary, METH_FASTCALL
-    return PyCFunction_NewEx(d, self, "fastad.math")
+include "_functions.pxi"

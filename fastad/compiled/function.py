@@ -182,7 +182,7 @@ class Compiled:
 
     # ---- calls ----
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if variable.any_traced(args, kwargs):
+        if variable.is_tracing():
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
             return self.recorded(args, kwargs)
@@ -202,7 +202,7 @@ class Compiled:
         out : ndarray or sequence of ndarray, optional
             Float64 arrays, one for each differentiated array, that the gradient is written into and that come back.
         """
-        if variable.any_traced(args, kwargs) or has_recorded(args, kwargs):
+        if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         buffers = None if out is None else self.buffers(out, arguments)

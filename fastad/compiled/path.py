@@ -73,37 +73,33 @@ class Path:
     def make(self, kind: str) -> Program:
         """Record what the kind needs behind the trace, and compile it."""
         variable.resume_trace(self.trace)
+        trace = self.trace
         try:
             extra, results = getattr(self, "_record_" + kind)()
+            inputs = [*self.inputs, *extra]
+            spans = [(trace.output(x)[0], x.size) for x in inputs]
+            places = [trace.output(y) for y in results]
         finally:
-            variable.end_trace(self.trace)
-        trace = self.trace
-        inputs = [*self.inputs, *extra]
-        spans = [self.span(x) for x in inputs]
+            variable.end_trace(trace)
         captured = list(trace.captures)
         columns = trace.columns()
         listing = Listing(columns, trace.rules, [*spans, *[(slot, size) for _, slot, size in captured]])
         guards = [np.arange(slot, slot + size) for slot, size, _ in trace.guards]
-        wanted = [self.slots(listing, y) for y in results]
-        code, places, starts, statistics = build(listing, [*wanted, *guards], self.passes)
+        wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
+        code, found, starts, statistics = build(listing, [*wanted, *guards], self.passes)
         shapes = [np.shape(y) for y in results]
         evaluator = Evaluator(
             code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
             [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
-            list(trace.frozen), np.concatenate([np.empty(0, np.int64), *places[len(results):]]),
+            list(trace.frozen), np.concatenate([np.empty(0, np.int64), *found[len(results):]]),
             np.concatenate([np.empty(0), *[np.ravel(values) for _, _, values in trace.guards]]),
-            list(zip(shapes, places, strict=False)))
+            list(zip(shapes, found, strict=False)))
         return Program(kind, evaluator, statistics, self)
 
-    def span(self, x: Any) -> tuple[int, int]:
-        """First slot and size of an input."""
-        slots = variable.slots_on_tape(x)
-        return (int(slots[0]) if len(slots) else 0), len(slots)
-
-    def slots(self, listing: Listing, y: Any) -> Any:
+    def slots(self, listing: Listing, place: Any, y: Any) -> Any:
         """The slots of a result, which may be a constant."""
-        if variable.is_traced(y):
-            return variable.slots_on_tape(y)
+        if place is not None:
+            return np.arange(place[0], place[0] + np.size(y))
         first = listing.allocate(np.asarray(variable.value_of(y), np.float64), known=True)
         return np.arange(first, len(listing.value))
 

@@ -1,0 +1,474 @@
+# What a traced function leaves behind (part of variable.pyx).
+#
+# `fa.compile` runs a function once with inputs on a tape of its own. Whatever depends on the inputs must be a record
+# there, or a guard: a value that Python has seen, with the record before which it did. A Variable that carries no gradient
+# is a Discrete: a Variable with a NumPy dtype whose conversion to a plain number leaves a guard.
+
+cdef object BOOL = np.dtype(np.bool_)
+cdef object INT = np.dtype(np.int64)
+cdef object FLOAT = np.dtype(np.float64)
+
+
+cdef inline Trace trace_of(Handle h):
+    """The trace whose tape a Variable stands on; None."""
+    return <Trace>h.tape.trace if h.state == NODE else None
+
+
+cdef inline Trace current_trace():
+    """The trace that runs in this thread; None."""
+    return <Trace>current_tape().trace if tracing else None
+
+
+@cython.final
+cdef class Trace:
+    """What a traced function has recorded and seen; made by `begin_trace`.
+
+    ``inputs``: (slot, shape, kind) of each input; ``captures``: (array, slot, size) of arrays from outside, whose content
+    at call time counts; ``frozen``: (array, copy) of arrays that selected elements, which must not have changed;
+    ``guards``: (slot, size, values) that Python has seen, in order.
+    """
+
+    def __cinit__(self):
+        self.inputs, self.captures, self.frozen = [], [], []
+        self.seen, self.known, self.held = [], {}, set()
+
+    def input(self, value, kind="float"):
+        """A Variable (kind "float") or Discrete ("int", "bool") that stands for an argument."""
+        if kind not in ("float", "int", "bool"):
+            raise ValueError(f"input: kind={kind!r} is none of 'float', 'int', 'bool'")
+        cdef Variable x = input_variable(value)
+        if x.tape is not self.tape:
+            raise RuntimeError("input: the trace is not this thread's")
+        self.inputs.append((x.offset, x.layout.shape, kind))
+        return x if kind == "float" else discrete_node(x, BOOL if kind == "bool" else INT)
+
+    def output(self, x):
+        """(slot, shape, dtype, whether a gradient flows) of a result, copied to slots without gaps; None for others."""
+        cdef Variable v
+        if not isinstance(x, Handle) or ((<Handle>x).state != LEAF and (<Handle>x).state != NODE):
+            return None
+        v = x if (<Variable>x).layout.contiguous and (<Variable>x).state == NODE else record_copy(x)
+        if v.tape is not self.tape:
+            raise TraceError("a result was recorded on another tape than the traced function's; .detach() makes it a constant")
+        return v.offset, v.layout.shape, kind_of(v), not isinstance(v, Discrete)
+
+    @property
+    def guards(self):
+        """(slot, size, values) of everything that Python has seen, in program order."""
+        return [(slot, 1, np.array([v])) if isinstance(v, float) else (slot, v.size, v) for _, slot, v in self.seen]
+
+    def guard_columns(self):
+        """The guards as arrays: ``record`` (how many records were there), ``slot``, ``size``, and their ``values`` in a row."""
+        n = len(self.seen)
+        sizes = [1 if isinstance(v, float) else v.size for _, _, v in self.seen]
+        return {"record": np.fromiter([r for r, _, _ in self.seen], np.int64, n),
+                "slot": np.fromiter([s for _, s, _ in self.seen], np.int64, n),
+                "size": np.fromiter(sizes, np.int64, n),
+                "values": np.concatenate([np.empty(0)] + [np.atleast_1d(v) for _, _, v in self.seen])}
+
+    @property
+    def rules(self):
+        """The rules of CALL records; a record's ``extra`` counts in this list."""
+        return list(self.tape.objects)
+
+    def columns(self):
+        """Copies of the tape's columns: ``value``, ``link``, ``dx``, ``dy``, ``wide`` (structured), ``pool``."""
+        cdef Tape t = self.tape
+        return {"value": np.array(t.value[:t.n_slots]), "link": np.array(t.link[:t.n_records]),
+                "dx": np.array(t.dx[:t.n_records]), "dy": np.array(t.dy[:t.n_records]),
+                "wide": np.array(t.wide[:t.n_wide]), "pool": np.array(t.pool[:t.n_pool])}
+
+    def decoded(self):
+        """The records as dictionaries, see `decoded_record`."""
+        cdef Py_ssize_t i, slot = 1
+        out = []
+        for i in range(self.tape.n_records):
+            out.append(decoded_record(self.tape, i, slot))
+            slot += out[len(out) - 1]["size"]
+        return out
+
+    def capture_leaf(self, data, Py_ssize_t slot):
+        """Called by the tape when a leaf from outside is copied to it."""
+        if not any([array is data and place_ == slot for array, place_, _ in self.captures]):
+            self.captures.append((data, slot, data.size))
+
+    def check(self):
+        """Raise TraceError if a captured array has changed since it was used: a replay could not tell its two contents apart."""
+        for array, slot, size in self.captures:
+            self.check_content(array, slot)
+        for array, copy in self.frozen:
+            if not np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f"):
+                raise TraceError(CHANGED)
+
+    def check_content(self, array, Py_ssize_t slot):
+        """Raise TraceError unless the array holds what it held when it was captured."""
+        now = np.asarray(array, np.float64).reshape(-1)
+        if not np.array_equal(now, np.asarray(self.tape.value[slot:slot + now.size]), equal_nan=True):
+            raise TraceError(CHANGED)
+
+    def close(self):
+        """Let go of the tape."""
+        if self.tape is not None:
+            unbind_all(self.tape)
+            self.tape.trace = None
+            self.tape = None
+        self.known = {}
+
+
+cdef str CHANGED = ("an array from outside was written to while the function was traced for compile(), between two uses of it; "
+                    "compute a new array instead")
+
+
+cdef object decoded_record(Tape t, Py_ssize_t i, Py_ssize_t slot):
+    """One record in words.
+
+    A scalar one: kind "scalar", op, out, size 1, a and b (slots or None), ca and cb (the constants in their place). Others:
+    kind, op, out, size, dst, a, b (None: none), n, flags (the bits of `Flag`), rule, and layout (lengths and the three
+    tuples of strides), indices, or for a call ins and outs (pairs of slot and size) and for matmul sizes (13 numbers).
+    """
+    cdef uint64_t k = t.link[i]
+    cdef Wide *w
+    cdef Py_ssize_t x, y, n
+    cdef double dx = t.dx[i], dy = t.dy[i]
+    if not is_wide(k):
+        x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
+        row = fa_rows[k & 255]
+        if row.selective:
+            x, y = x or boxed_distance(dx), y or boxed_distance(dy)
+        binary_row = row.arity == 2
+        return {"kind": "scalar", "op": row.name.decode(), "out": slot, "size": 1, "a": slot - x if x else None,
+                "b": slot - y if y else None, "ca": None if x else dx, "cb": None if y or not binary_row else dy}
+    w = &t.wide[k >> 8]
+    out = {"kind": _tape.KINDS[w.kind], "op": fa_rows[w.op].name.decode(), "out": w.out, "size": w.size, "dst": w.dst,
+           "a": w.a if w.a >= 0 else None, "b": w.b if w.b >= 0 else None, "n": w.n, "flags": w.flags,
+           "rule": t.objects[w.extra] if w.extra >= 0 else None}
+    pool = np.asarray(t.pool[w.layout:t.n_pool]) if w.layout >= 0 else None
+    if w.kind == CALL:
+        n = pool[0]
+        pairs = [(int(pool[1 + 2 * j]), int(pool[2 + 2 * j])) for j in range(n)]
+        n = 1 + 2 * n
+        out["ins"], out["outs"] = pairs, [(int(pool[n + 1 + 2 * j]), int(pool[n + 2 + 2 * j])) for j in range(pool[n])]
+    elif w.kind == MATMUL:
+        out["sizes"] = tuple(pool[:13].tolist())
+    elif w.kind == ROUTE or w.flags & INDEXED:
+        out["indices"] = np.array(pool[:w.n])
+        out["stride"] = w.sx
+    elif w.kind == SPREAD:
+        out["indices"], out["targets"] = np.array(pool[:w.n]), np.array(pool[w.n:2 * w.n])
+    elif w.kind == MAP or w.kind == ASSIGN:
+        if pool is None:
+            out["layout"] = (w.n,), (w.sv,), (w.sx,), (w.sy,)
+        else:
+            n = pool[0]
+            out["layout"] = tuple([tuple(pool[1 + j * n:1 + (j + 1) * n].tolist()) for j in range(4)])
+    return out
+
+
+def begin_trace():
+    """Begin to trace in this thread: what Variables compute goes to a new tape. `end_trace` has to follow."""
+    global tracing
+    cdef Trace trace = Trace.__new__(Trace)
+    trace.tape = Tape()
+    trace.tape.trace = trace
+    trace.outer = exchange_tape(trace.tape)
+    tracing += 1
+    return trace
+
+
+def resume_trace(Trace trace not None):
+    """Go on recording on the tape of a trace that has ended; `end_trace` has to follow."""
+    global tracing
+    if trace.outer is not None:
+        raise RuntimeError("resume_trace: this trace has not ended")
+    trace.outer = exchange_tape(trace.tape)
+    tracing += 1
+
+
+def end_trace(Trace trace not None):
+    """End a trace; its tape stays as it is."""
+    global tracing
+    if trace.outer is None:
+        raise RuntimeError("end_trace: this trace has ended already")
+    tracing -= 1
+    exchange_tape(trace.outer)
+    trace.outer = None
+    unbind_all(trace.tape)
+
+
+# ---- arrays from outside -----------------------------------------------------------------------------------------------
+cdef object captured_by(Trace trace, object array, str name):
+    """A plain array as a value on the trace's tape that is read anew in each replay."""
+    cdef Wide *w
+    cdef Tape tape = trace.tape
+    cdef Variable node
+    key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+    known = trace.known.get(key)
+    if known is not None:
+        trace.check_content(array, (<Handle>known).offset)
+        return known
+    data = constant_array(array, name)
+    if isinstance(data, Handle):                      # an array of Variables
+        return data
+    tape.reserve(data.size, 1, 0)
+    w = tape.push(SPAN, data.size)
+    w.n = data.size
+    w.flags = OF_LEAF                                 # nobody writes to it
+    copy_in(tape, w.out, data)
+    node = new_node(tape, w.out, tape.n_records - 1, layout_of(data.shape))
+    trace.captures.append((array, node.offset, data.size))
+    known = discrete_node(node, array.dtype if array.dtype.kind != "f" or array.dtype.itemsize <= 8 else FLOAT)
+    trace.known[key] = known
+    return known
+
+
+def captured(x, str name="array"):
+    """While a function is traced: a plain array as a live value on its tape. Anything else, and else, x itself."""
+    cdef Trace trace = current_trace()
+    return captured_by(trace, x, name) if trace is not None and isinstance(x, np.ndarray) else x
+
+
+def freeze(x):
+    """While a function is traced: note that a replay is valid only if the array x is as it is now. Gives x."""
+    cdef Trace trace = current_trace()
+    if trace is not None and isinstance(x, np.ndarray) and x.dtype.kind != "O":
+        key = (x.__array_interface__["data"][0], x.shape, x.strides, x.dtype.str)
+        if key not in trace.held:
+            trace.held.add(key)
+            trace.frozen.append((x, x.copy()))
+    return x
+
+
+def is_tracing():
+    """Whether this thread traces a function for `compile`."""
+    return current_trace() is not None
+
+
+# ---- guards ----------------------------------------------------------------------------------------------------------------
+cdef int guard(Trace trace, Variable x) except -1:
+    """Python sees the values of x: a replay has to find the same ones."""
+    if x.layout is SCALAR:
+        trace.seen.append((trace.tape.n_records, x.offset, trace.tape.value[x.offset]))
+        return 0
+    if not x.layout.contiguous:
+        x = record_copy(x)
+    if x.layout.size:
+        trace.seen.append((trace.tape.n_records, x.offset, read_view(&x.tape.value[x.offset], x.layout).reshape(-1)))
+    return 0
+
+
+cdef object seen_values(Handle h):
+    """The values of a Variable in a traced function, guarded."""
+    cdef Trace trace = trace_of(h)
+    if trace is not None:
+        guard(trace, <Variable>h)
+    elif h.state == LEAF or h.state == CONSTANT:
+        freeze(h.extra.data)
+    return peek(h)
+
+
+cdef inline object kind_of(object x):
+    """The dtype of an operand."""
+    return (<Discrete>x).kind if isinstance(x, Discrete) else FLOAT if isinstance(x, Handle) else asarray(x).dtype
+
+
+cdef object whole(Handle x, int op):
+    """In a traced function x rounded, so that a conversion to int leaves a guard on the integer alone; else x."""
+    return apply(op, x, None) if tracing and trace_of(x) is not None else x
+
+
+# ---- Variables without gradient ------------------------------------------------------------------------------------------------
+cdef Discrete discrete_node(Handle node, object kind):
+    """The same values as a Discrete."""
+    cdef Discrete h = Discrete.__new__(Discrete)
+    h.kind = kind
+    h.layout = node.layout
+    h.offset, h.rec = node.offset, node.rec
+    h.state = NODE
+    adopt(node.tape, h)
+    return h
+
+
+def discrete(Variable x, dtype):
+    """A Variable of a traced function as values that carry no gradient, of a dtype."""
+    return discrete_node(x, np.dtype(dtype))
+
+
+cdef Variable record_copy(Variable x):
+    """A recorded copy; of what carries no gradient, one that carries none."""
+    cdef Variable out = record_map(OP_positive, x, None, x.layout, None, "copy")
+    return discrete_node(out, (<Discrete>x).kind) if isinstance(x, Discrete) else out
+
+
+cdef object finished(Variable node, object operands, object kind):
+    """What an operation gives in a traced function: a Discrete where no operand carries a gradient, or under no_grad()."""
+    cdef bint gradient = False
+    cdef object first = None
+    if node.tape.trace is None:
+        return node
+    for x in operands:
+        if isinstance(x, Handle):
+            first = x if first is None else first
+            gradient = gradient or not isinstance(x, Discrete)
+    if gradient or first is None:
+        return node if not node.tape.paused else stopped(node)
+    return discrete_node(node, kind_of(first) if kind is None else kind)
+
+
+cdef object common_kind(object operands):
+    """The dtype that operands have in common."""
+    return np.result_type(*[weak_kind(x)(1) if isinstance(weak_kind(x), type) else weak_kind(x) for x in operands])
+
+
+cdef Discrete stopped(Variable x):
+    """The values of x, with no way back."""
+    return discrete_node(record_map(OP_stop, x, None, x.layout, None, "detach"), kind_of(x))
+
+
+cdef str OUTSIDE = ("the function that is traced for compile() uses a Variable that was recorded outside of it; pass it as an "
+                    "argument, or .detach() it")
+cdef dict kinds = {}                  # (opcode, kind of x, kind of y) -> dtype of the result, None: the row is not what NumPy does
+cdef tuple EXACT_IN_INTEGERS = ("add", "subtract", "multiply", "maximum", "minimum", "fmax", "fmin", "negative", "positive",
+                                "absolute", "sign", "square", "floor", "ceil", "trunc", "keep", "drop", "stop")
+cdef tuple NOT_OF_TRUTH_VALUES = ("add", "floor_divide", "remainder", "power")
+
+
+cdef object weak_kind(object x):
+    """What decides the dtype of a result: the type of a plain Python number, the dtype of anything else."""
+    return type(x) if type(x) is float or type(x) is int or type(x) is bool else kind_of(x)
+
+
+cdef object sample(object kind):
+    return kind(1) if isinstance(kind, type) else np.ones(1, kind)
+
+
+cdef object result_kind(int op, object a, object b):
+    """The dtype that NumPy's function gives for operands of such kinds; None where the row in float64 would not do."""
+    name = fa_rows[op].name.decode()
+    f = plain_function(name)
+    if f is None:
+        return FLOAT
+    with np.errstate(all="ignore"):
+        kind = asarray(f(sample(a)) if b is None else f(sample(a), sample(b))).dtype
+    if kind == FLOAT or (kind == BOOL and name not in NOT_OF_TRUTH_VALUES) or (kind == INT and name in EXACT_IN_INTEGERS):
+        return kind
+    return None
+
+
+cdef object apply_traced(int op, object x, object y, object a, object b, str name):
+    """`apply` in a traced function: recorded whatever the operands are; where no gradient flows, with NumPy's dtypes."""
+    cdef bint gradient = False
+    for z in (a, b):
+        if isinstance(z, Handle):
+            if (<Handle>z).state == NODE and (<Handle>z).tape.trace is None:
+                raise TraceError(f"{name}: {OUTSIDE}")
+            gradient = gradient or not isinstance(z, Discrete)
+    key = op, FLOAT if gradient else weak_kind(x if not isinstance(x, Handle) else a), \
+        None if b is None else FLOAT if gradient else weak_kind(y if not isinstance(y, Handle) else b)
+    if key not in kinds:
+        kinds[key] = result_kind(key[0], key[1], key[2])
+    if kinds[key] is None:
+        return functions["primitive"](plain_function(name), (a if isinstance(a, Handle) else x,) if b is None else
+                                      (a if isinstance(a, Handle) else x, b if isinstance(b, Handle) else y), {})
+    ensure_loops(op)
+    out = record_map(op, a, b, layout_for(a), layout_for(b), name)
+    return finished(out, (a, b), kinds[key]) if fa_rows[op].differentiable else discrete_node(out, kinds[key])
+
+
+cdef object compared(Handle x, object other, int how):
+    """A comparison in a traced function: recorded, its outcome a Discrete."""
+    cdef int op = (OP_less, OP_less_equal, OP_equal, OP_not_equal, OP_greater, OP_greater_equal)[how]
+    cdef Tape tape = x.tape
+    cdef Py_ssize_t a = 0, b = 0
+    cdef double v, dy = 0.0
+    if x.state == NODE and x.layout is SCALAR and roomy(tape) and tape.n_slots - x.offset < FAR:
+        a = x.offset
+        if PyFloat_CheckExact(other):
+            dy = PyFloat_AS_DOUBLE(other)
+        elif isinstance(other, Handle) and (<Handle>other).state == NODE and (<Handle>other).tape is tape \
+                and (<Handle>other).layout is SCALAR and tape.n_slots - (<Handle>other).offset < FAR:
+            b = (<Handle>other).offset
+        elif PyLong_CheckExact(other):
+            dy = other
+        else:
+            a = 0
+    if a == 0:
+        return apply(op, x, other)
+    scalar_eval(op, tape.value[a], tape.value[b] if b else dy, &v, NULL, NULL)
+    return discrete_node(push_scalar(tape, op, a, b, v, 0.0, dy), BOOL)
+
+
+@cython.no_gc
+@cython.final
+cdef class Discrete(Variable):
+    """A value of a traced function that carries no gradient: truth values, integers, numbers cut off from their origin.
+
+    It computes as NumPy's numbers and arrays of its dtype do. A conversion to a plain number leaves a guard on the trace:
+    a replay in which it would come out otherwise takes another program. Users meet it inside of a compiled function only.
+    """
+
+    def __init__(self, *args):
+        raise TypeError("Discrete: made by tracing only")
+
+    @property
+    def dtype(self):
+        """The dtype that NumPy's value would have."""
+        return self.kind
+
+    @property
+    def itemsize(self):
+        """Bytes of one element."""
+        return self.kind.itemsize
+
+    @property
+    def nbytes(self):
+        """Bytes of the values."""
+        return self.kind.itemsize * self.layout.size
+
+    def __bool__(self):
+        cdef double v
+        if self.layout is SCALAR:
+            v = self.tape.value[self.offset]
+            if self.tape.trace is not None:
+                (<Trace>self.tape.trace).seen.append((self.tape.n_records, self.offset, v))
+            return v != 0.0
+        return bool(values_of(self))
+
+    def __int__(self):
+        return int(values_of(self))
+
+    def __index__(self):
+        return values_of(self).__index__()
+
+    def __float__(self):
+        return float(values_of(self))
+
+    def __complex__(self):
+        return complex(values_of(self))
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(values_of(self), dtype=dtype)
+
+    def item(self, *index):
+        """One element as a plain Python number."""
+        return asarray(values_of(self)).item(*index)
+
+    def tolist(self):
+        """The values as nested lists of plain Python numbers."""
+        return asarray(values_of(self)).tolist()
+
+    def __hash__(self):
+        return hash(values_of(self)) if self.layout is SCALAR else <Py_ssize_t><void *>self >> 4
+
+    def __richcmp__(self, other, int how):
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        return compared(self, other, how)
+
+    def __str__(self):
+        return str(values_of(self))
+
+    def __format__(self, spec):
+        return format(values_of(self), spec)
+
+    def __repr__(self):
+        return f"Discrete({np.array2string(asarray(peek(self)), separator=', ', prefix='Discrete(')}, dtype={self.kind})"
