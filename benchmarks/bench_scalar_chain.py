@@ -1,4 +1,4 @@
-"""A chain of 100,000 mixed scalar operations in a Python loop: recorded, on plain floats, and the sweep over it."""
+"""A chain of 100,000 mixed scalar operations in a Python loop: recorded, on plain floats, the tape read each way."""
 
 import math
 
@@ -24,6 +24,12 @@ class Chain:
 
     def time_backward(self):
         self.output.backward(retain_graph=True)
+
+    def time_forward(self):
+        fa.tape().forward()
+
+    def time_jvp(self):
+        fa.jvp(lambda x, y: scalar_chain(x, y, N, fa.sin), (0.7, 0.3), (1.0, 0.0))
 
     def time_record_and_backward(self):
         scalar_chain(self.x, self.y, N, fa.sin).backward()

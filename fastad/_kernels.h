@@ -157,6 +157,35 @@ static void line_adjoint(int op, ssize n, const double *x, ssize sx, const doubl
     }
 }
 
+/* One axis of the tangent of a map: v_dot += f_x x_dot, v_dot += f_y y_dot. A null pointer stands for no tangent. The
+ * adjoint's kernels compute it: what f does element by element has a diagonal Jacobian, which is its own transpose. */
+static void line_tangent(int op, ssize n, const double *x, ssize sx, const double *y, ssize sy, const double *v, ssize sv,
+                         const double *xd, const double *yd, double *vd) {
+    double bx[STRIP], by[STRIP], bv[STRIP], bxd[STRIP], byd[STRIP], c[STRIP];
+    if (sx == 1 && sv == 1 && (!y || sy == 1)) {
+        if (xd) fa_kernels[op].adjoint(n, x, y, v, xd, vd, 0);
+        if (yd) fa_kernels[op].adjoint(n, x, y, v, yd, 0, vd);
+        return;
+    }
+    spread_out(x, sx, n, bx);
+    spread_out(y, sy, n, by);
+    spread_out(v, sv, n, bv);
+    spread_out(xd, sx, n, bxd);
+    spread_out(yd, sy, n, byd);
+    for (; n > 0; n -= STRIP, x += STRIP * sx, v += STRIP * sv, vd += STRIP * sv) {
+        const ssize m = n < STRIP ? n : STRIP;
+        const double *xs = gather(x, sx, m, bx), *ys = y ? gather(y, sy, m, by) : 0, *vs = gather(v, sv, m, bv);
+        double *d = sv == 1 ? vd : c;
+        if (d == c) fill(m, -0.0, c);
+        if (xd) fa_kernels[op].adjoint(m, xs, ys, vs, gather(xd, sx, m, bxd), d, 0);
+        if (yd) fa_kernels[op].adjoint(m, xs, ys, vs, gather(yd, sy, m, byd), 0, d);
+        if (d == c) scatter_add(c, m, vd, sv);
+        if (xd) xd += STRIP * sx;
+        if (yd) yd += STRIP * sy;
+        if (y) y += STRIP * sy;
+    }
+}
+
 /* ---- outer axes ------------------------------------------------------------------------------------------- */
 /* A walk over the outer axes of a layout (ndim, shape[], strides of out[], a[], b[]); the last axis is the line. */
 typedef struct { ssize index[MAX_DIMS]; ssize v, x, y; } fa_walk;
@@ -195,6 +224,18 @@ static void map_adjoint(int op, const int64_t *layout, const double *x, const do
     walk_start(&w, layout);
     do line_adjoint(op, shape[last], x + w.x, sx[last], y ? y + w.y : 0, sy[last], v + w.v, g + w.v, sv[last],
                     gx ? gx + w.x : 0, gy ? gy + w.y : 0);
+    while (walk_next(&w, layout));
+}
+
+static void map_tangent(int op, const int64_t *layout, const double *x, const double *y, const double *v,
+                        const double *xd, const double *yd, double *vd) {
+    const ssize last = (ssize)layout[0] - 1, nd = last + 1;
+    const int64_t *shape = layout + 1, *sv = shape + nd, *sx = sv + nd, *sy = sx + nd;
+    fa_walk w;
+    if (op == OP_positive) { map_forward(op, 1, layout, xd, 0, vd); return; }
+    walk_start(&w, layout);
+    do line_tangent(op, shape[last], x + w.x, sx[last], y ? y + w.y : 0, sy[last], v + w.v, sv[last],
+                    xd ? xd + w.x : 0, yd ? yd + w.y : 0, vd + w.v);
     while (walk_next(&w, layout));
 }
 
@@ -347,6 +388,56 @@ static int matmul_adjoint(const int64_t *p, const double *a, const double *b, co
     next:
         if (ga) ga += sa[0];
         if (gb) gb += sb[0];
+    }
+    free(work);
+    return 0;
+}
+
+/* vd += ad b (rows = 1) or a bd (rows = 0) for one matrix of a batch, `dot` being the factor with tangents, `fixed` the
+ * other one. `live` marks the rows of ad, or columns of bd, that are not nothing altogether. */
+static void matmul_tangent_half(const int64_t *p, int rows, const double *dot, const double *fixed, double *work, char *live,
+                                double *vd) {
+    const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
+    const ssize M = p[1], N = p[2], K = p[3], n = rows ? M : N;
+    const ssize sn = rows ? sa[1] : sb[2], sk = rows ? sa[2] : sb[1];
+    int masked = 0;
+    if (work)
+        for (ssize i = 0; i < n; i++) {
+            live[i] = 0;
+            for (ssize k = 0; k < K; k++)
+                if (is_nothing(dot[i * sn + k * sk])) masked = 1; else live[i] = 1;
+        }
+    if (work && !(masked && !(rows ? all_finite(fixed, K, N, sb[1], sb[2]) : all_finite(fixed, M, K, sa[1], sa[2])))) {
+        if (rows) product_into(M, N, K, dot, sa[1], sa[2], fixed, sb[1], sb[2], work, vd, so[1], so[2], live, 0);
+        else product_into(M, N, K, fixed, sa[1], sa[2], dot, sb[1], sb[2], work, vd, so[1], so[2], 0, live);
+        return;
+    }
+    const double *a = rows ? dot : fixed, *b = rows ? fixed : dot;
+    for (ssize i = 0; i < M; i++)
+        for (ssize j = 0; j < N; j++) {
+            double s = -0.0;
+            for (ssize k = 0; k < K; k++) {
+                const double u = a[i * sa[1] + k * sa[2]], w = b[k * sb[1] + j * sb[2]];
+                s += is_nothing(rows ? u : w) ? -0.0 : u * w + 0.0;
+            }
+            vd[i * so[1] + j * so[2]] += s;
+        }
+}
+
+/* The tangent of a matrix product. Returns -1 when out of memory. */
+static int matmul_tangent(const int64_t *p, const double *a, const double *b, const double *ad, const double *bd, double *vd) {
+    const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
+    const ssize M = p[1], N = p[2], K = p[3];
+    double *work = 0;
+    char *live = 0;
+    if (M * N * K > 512) {
+        work = malloc((size_t)(M * N) * sizeof(double) + (size_t)(M > N ? M : N));
+        if (!work) return -1;
+        live = (char *)(work + M * N);
+    }
+    for (ssize q = 0; q < p[0]; q++) {
+        if (ad) matmul_tangent_half(p, 1, ad + q * sa[0], b + q * sb[0], work, live, vd + q * so[0]);
+        if (bd) matmul_tangent_half(p, 0, bd + q * sb[0], a + q * sa[0], work, live, vd + q * so[0]);
     }
     free(work);
     return 0;

@@ -73,3 +73,39 @@ def pull_back(Variable y, seed, list inputs):
     gradients = [read_gradient(tape, (<Handle>x).offset, (<Handle>x).layout) for x in inputs]
     tape.swept = base                                     # what this sweep has left above is nobody's gradient
     return gradients
+
+
+cdef inline bint has_tangent(object y, Tape tape, Py_ssize_t base) noexcept:
+    """Whether y is a Variable among slots from `base` up."""
+    return (isinstance(y, Variable) and (<Variable>y).state == NODE and (<Variable>y).tape is tape
+            and (<Variable>y).offset >= base and (<Variable>y).layout.size > 0)
+
+
+def push_forward(list inputs, list tangents, list outputs):
+    """Tangents of outputs, given those of input Variables made before them; None where there is none for sure.
+
+    They stand in a memory of their own while the tape is read, so nothing is left behind and no adjoint is lost.
+    """
+    cdef Tape tape = None
+    cdef Handle x, y
+    cdef Py_ssize_t base = first_slot(inputs), first = <Py_ssize_t>1 << 62
+    cdef double[::1] dot
+    for x in inputs:
+        check_alive(x, "jvp")
+        tape = x.tape
+        first = min(first, x.rec)
+    for y_ in outputs:
+        check_alive(y_, "jvp")
+    roots = [y_ for y_ in outputs if isinstance(y_, Variable) and (<Variable>y_).state == NODE and (<Variable>y_).tape is tape]
+    if not inputs or not roots:
+        return [None] * len(outputs)
+    dot = np.full(tape.n_slots - base + 1, -0.0)
+    for x, x_dot in zip(inputs, tangents):
+        if x.layout.size:
+            write_view(&dot[x.offset - base + 1], x.layout, x_dot)
+    tape.guarded = base
+    if tape.transforms and tape.transforms[0] is not None:
+        tape.guarded = first_slot(tape.transforms[0])
+    tape.tangent(first, base, dot, roots)
+    return [read_view(&dot[(<Variable>y_).offset - base + 1], (<Variable>y_).layout) + 0.0 if has_tangent(y_, tape, base) else None
+            for y_ in outputs]

@@ -93,24 +93,9 @@ cdef int refuse_freed(Handle h, str name) except -1:
 
 # ---- scalar records: the short way ---------------------------------------------------------------------------------
 cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy):
-    """Append a scalar record; x and y are slots, 0 for none. There is room and the distances fit.
-
-    An operand that was not selected is boxed away, so that the reverse loop need not ask.
-    """
+    """Append a scalar record; x and y are slots, 0 for none. There is room and the distances fit."""
     cdef Py_ssize_t slot = tape.n_slots, rec = tape.n_records
-    if fa_rows[op].selective:
-        if x and is_nothing(dx):
-            dx, x = box_distance(slot - x), 0
-        elif dx != dx:
-            dx = NAN                                  # no foreign nan may look like a box
-        if y and is_nothing(dy):
-            dy, y = box_distance(slot - y), 0
-        elif dy != dy:
-            dy = NAN
-    tape.value[slot] = v
-    tape.link[rec] = <uint64_t>op | (<uint64_t>(slot - x) << 8 if x else 0) | (<uint64_t>(slot - y) << 36 if y else 0)
-    tape.dx[rec] = dx
-    tape.dy[rec] = dy
+    store_scalar(tape, rec, slot, op, x, y, v, dx, dy)
     tape.n_slots = slot + 1
     tape.n_records = rec + 1
     return new_node(tape, slot, rec, SCALAR)

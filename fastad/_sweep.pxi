@@ -9,7 +9,7 @@ cdef const int64_t *axes(Tape t, const Wide *w, int64_t *one) noexcept nogil:
     return one
 
 
-cdef void write_in_place(Tape t, Wide *w) noexcept:
+cdef void write_in_place(Tape t, Wide *w) noexcept nogil:
     """Carry out an ASSIGN record: keep the old values in its block, write the new ones."""
     cdef int64_t one[5]
     cdef double *values = &t.value[0]

@@ -1,5 +1,6 @@
 """Contents of the tape: the arena, the record columns, the views on them, and the sweeps."""
 cimport cython
+from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 cdef extern from "_scalar.h":
@@ -155,6 +156,7 @@ cdef class Tape:
     cdef Py_ssize_t push_layout(self, Layout shape, Layout v, Layout x, Layout y, Wide *w) noexcept
     cdef void run_forward(self, Wide *w) noexcept nogil
     cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1
+    cdef int tangent(self, Py_ssize_t first, Py_ssize_t base, double[::1] dot, list roots) except -1
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1
     cdef int deposit(self, Handle root) except -1
     cdef int release(self) except -1
@@ -170,6 +172,27 @@ cdef class Tape:
 cdef Tape current_tape()
 cdef Tape exchange_tape(Tape new)
 cdef int unbind_all(Tape tape) except -1
+
+
+cdef inline void store_scalar(Tape tape, Py_ssize_t rec, Py_ssize_t slot, int op, Py_ssize_t x, Py_ssize_t y,
+                              double v, double dx, double dy) noexcept nogil:
+    """Write a scalar record; x and y are slots, 0 for none.
+
+    An operand that was not selected is boxed away, so that the reverse loop need not ask.
+    """
+    if fa_rows[op].selective:
+        if x and is_nothing(dx):
+            dx, x = box_distance(slot - x), 0
+        elif dx != dx:
+            dx = NAN                                  # no foreign nan may look like a box
+        if y and is_nothing(dy):
+            dy, y = box_distance(slot - y), 0
+        elif dy != dy:
+            dy = NAN
+    tape.value[slot] = v
+    tape.link[rec] = <uint64_t>op | (<uint64_t>(slot - x) << 8 if x else 0) | (<uint64_t>(slot - y) << 36 if y else 0)
+    tape.dx[rec] = dx
+    tape.dy[rec] = dy
 
 
 cdef inline void adopt(Tape tape, Handle h) noexcept:
@@ -228,7 +251,7 @@ cdef int write_view(double *first, Layout l, object source) except -1
 cdef int add_to_view(double *first, Layout l, object source) except -1
 cdef int copy_in(Tape t, Py_ssize_t slot, object array) except -1
 cdef object evaluate_plain(int op, object a, object b)
-cdef void write_in_place(Tape t, Wide *w) noexcept
+cdef void write_in_place(Tape t, Wide *w) noexcept nogil
 cdef int accumulate(Storage s, object g) except -1
 cdef int harvest(Tape t, Handle h) except -1
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept

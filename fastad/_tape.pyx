@@ -44,6 +44,10 @@ cdef extern from "_kernels.h":
     void fill_view(const int64_t *layout, double *view, double c) noexcept nogil
     void matmul_forward(const int64_t *p, const double *a, const double *b, double *out) noexcept nogil
     int matmul_adjoint(const int64_t *p, const double *a, const double *b, const double *g, double *ga, double *gb) noexcept nogil
+    void map_tangent(int op, const int64_t *layout, const double *x, const double *y, const double *v,
+                     const double *xd, const double *yd, double *vd) noexcept nogil
+    int matmul_tangent(const int64_t *p, const double *a, const double *b, const double *ad, const double *bd,
+                       double *vd) noexcept nogil
     bint all_nothing(const double *g, Py_ssize_t n) noexcept nogil
     const int FASTAD_DEBUG
     const char *FASTAD_COMPILER
@@ -55,6 +59,9 @@ cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
         pass
     Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
                           const int64_t *pool, double *w, Py_ssize_t lanes, double *work) noexcept nogil
+
+cdef extern from "_scalar.h":
+    void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
 
 cdef extern from "_ufunc.h":
     void fa_get_loop(object ufunc, Py_ssize_t k, fa_ufunc *loop) noexcept
@@ -349,6 +356,61 @@ cdef class Tape:
             for k in range(w.n):
                 if self.pool[w.layout + k] >= 0:
                     values[w.dst + k] = values[w.a + self.pool[w.layout + k]]
+        elif w.kind == SPREAD:            # what no weight goes to stays as it is
+            for k in range(w.n):
+                values[w.dst + self.pool[w.layout + w.n + k]] = NOTHING
+            for k in range(w.n):
+                values[w.dst + self.pool[w.layout + w.n + k]] += values[w.b + k] * values[w.a + self.pool[w.layout + k]]
+
+    # ---- forward (see _replay.pxi) ----
+    def forward(self):
+        """Compute all values on the tape anew from what its leaves hold now, and the partials with them.
+
+        The gradient that ``backward()`` gives afterwards is that of the recorded operations at the new point. Every
+        Variable on the tape then has the new value, through all its views.
+
+        Raises
+        ------
+        FreedGraphError
+            When something that lives depends on a graph that ``backward()`` has freed.
+        NotImplementedError
+            When a function with a derivative rule of its own does not say how to recompute itself.
+
+        Notes
+        -----
+        The operations are those of the recording. A branch that Python took is not decided again, and neither is what was
+        selected by value: the mask of ``np.where``, the position of ``np.max``, the order of ``np.sort``, numbers that
+        left the graph through ``.item()`` or ``.detach()``. (``np.maximum``, ``abs`` and the other functions of the table
+        do select anew.) After an error in the middle, records up to that place have new values and the rest old ones.
+
+        Examples
+        --------
+        >>> import fastad as fa
+        >>> x = fa.Variable(3.0)
+        >>> y = x * x + 1.0
+        >>> x.value = 5.0
+        >>> fa.tape().forward()
+        >>> y.item()
+        26.0
+        >>> y.backward()
+        >>> float(x.grad)
+        10.0
+        """
+        recompute(self)
+
+    cdef int tangent(self, Py_ssize_t first, Py_ssize_t base, double[::1] dot, list roots) except -1:
+        """Read the records from `first` on with tangents: dot(result) = sum of partial * dot(operand).
+
+        `dot` begins with nothing, then mirrors the slots from `base` up; the caller has set the inputs' tangents in it.
+        `roots` are the outputs, which must not depend on what has no tangent but ought to.
+        """
+        cdef Cursor c
+        cdef Tangents d
+        c.rec, c.slot = self.n_records, self.n_slots
+        rewind(self, &c, first)
+        d.dot, d.shift, d.base, d.freed = &dot[0], base - 1, base, False
+        read_ahead(self, &c, &d)
+        return refuse_lost(self, roots, base, self.guarded, d.freed)
 
     # ---- the reverse sweep ----
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:
@@ -566,6 +628,7 @@ cdef bint all_mergeable(Py_ssize_t[3][MOST_DIMS] strides, Py_ssize_t last, const
 
 
 include "_sweep.pxi"
+include "_replay.pxi"
 
 
 include "_transfer.pxi"

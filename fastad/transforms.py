@@ -1,7 +1,7 @@
 """Function transforms: from a Python function to the function that gives its derivatives.
 
-Each runs the function once on Variables that stand for its arguments and reads the tape backwards. Nothing is left on
-the tape afterwards, and no gradient of an eager Variable is touched.
+Each runs the function once on Variables that stand for its arguments and reads the tape backwards, `jvp` with tangents.
+Nothing is left on the tape afterwards, and no gradient of an eager Variable is touched.
 """
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import variable
-from .tree import flatten, flatten_like
+from .tree import flatten, flatten_like, leaf_names
 
 if TYPE_CHECKING:
     from ._typing import Argnums, Array, Function, Options
 
-__all__ = ["grad", "jacobian", "value_and_grad", "vjp"]
+__all__ = ["grad", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
 #: Types of arguments that are no containers, for sure.
@@ -242,6 +242,72 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
 
     value = rebuild([variable.value_of(y) for y in outputs])
     return (value, pull, plain(aux)) if has_aux else (value, pull)
+
+
+def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
+    """The value of `f` and its derivative along a direction: one recording, one sweep with tangents.
+
+    Parameters
+    ----------
+    f : callable
+        Returns an array or a nested container of them.
+    args : sequence
+        The positional arguments of `f`: numbers, arrays, nested containers of them.
+    tangents : sequence
+        The direction: for each argument what has its form and its shapes. None, also in the place of a container, says
+        that nothing moves there.
+    has_aux : bool
+        Whether `f` returns auxiliary data beside its value.
+
+    Returns
+    -------
+    value, tangent
+        Both of the form of what `f` returns; with `has_aux` the auxiliary data as a third.
+
+    Raises
+    ------
+    ValueError
+        When a tangent does not fit its argument.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> value, tangent = fa.jvp(lambda x, c: c * x ** 2, (np.array([1.0, 3.0]), 2.0), (np.array([1.0, 10.0]), 0.0))
+    >>> value, tangent
+    (array([ 2., 18.]), array([  4., 120.]))
+    """
+    if not isinstance(args, (tuple, list)):
+        raise TypeError(f"jvp: args is a tuple with the arguments of the function, not {type(args).__name__}; "
+                        "for a single argument x write jvp(f, (x,), (x_dot,))")
+    inputs = Inputs("jvp", tuple(range(len(args))), args)
+    directions = flatten_like(list(args), tangents, "jvp: tangents")
+    directions = [direction(v, t, name) for v, t, name
+                  in zip(inputs.values, directions, leaf_names(list(args)), strict=True)]
+    out, aux = run("jvp", f, inputs, {}, has_aux)
+    outputs, rebuild = flatten(out)
+    outputs = [joined(y) for y in outputs]
+    for y in outputs or [None]:
+        check_output("jvp", y)
+    pushed = variable.push_forward(inputs.variables, directions, outputs)
+    dots = [np.zeros(np.shape(y)) if y_dot is None else y_dot for y, y_dot in zip(outputs, pushed, strict=True)]
+    value, tangent = rebuild([variable.value_of(y) for y in outputs]), rebuild([y_dot[()] for y_dot in dots])
+    return (value, tangent, plain(aux)) if has_aux else (value, tangent)
+
+
+def direction(value: Any, tangent: Any, name: str) -> Array:
+    """The tangent of one argument as float64; None is nothing, a number is a number also where it is -0.0."""
+    if tangent is None:
+        return np.full(np.shape(value), -0.0)
+    if isinstance(tangent, variable.Variable) and variable.is_recorded(tangent):
+        raise NotImplementedError(f"jvp: tangents{name} is a recorded Variable; derivatives of derivatives are not "
+                                  "there yet")
+    t = np.asarray(variable.value_of(tangent))
+    if t.dtype.kind not in "fiub":
+        raise TypeError(f"jvp: tangents{name} is {type(tangent).__name__}, not a number or an array")
+    if t.shape != np.shape(value):
+        raise ValueError(f"jvp: args{name} has shape {np.shape(value)}, tangents{name} {t.shape}")
+    return t.astype(np.float64) + 0.0
 
 
 def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ import numpy as np
 from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
     OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
-    current_tape, dense, ensure_loops, fa_rows, box_distance, is_nothing, layout_of, make_layout,
+    current_tape, dense, ensure_loops, fa_rows, layout_of, make_layout, store_scalar,
     OP_positive, OP_keep, OP_drop, OP_stop, boxed_distance, exchange_tape, unbind_all, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
     read_gradient, read_view, forget_leaf, unlink, write_in_place, write_view,
 )

@@ -18,6 +18,11 @@ def leaves(out):
     return [np.asarray(fa.variable.value_of(a)) for a in flatten(out)[0]]
 
 
+def inner(xs, ys):
+    """The inner product of two lists of arrays."""
+    return sum(float(np.sum(x * y)) for x, y in zip(xs, ys, strict=True))
+
+
 def numeric_pull(f, args, k, seeds, h=1e-6):
     """Central differences of <seeds, f> in argument k."""
     g = np.empty(np.shape(args[k]))
@@ -32,7 +37,10 @@ def numeric_pull(f, args, k, seeds, h=1e-6):
 
 
 def compare(f, args, rtol=2e-6, atol=2e-7):
-    """Value as NumPy's, gradients as central differences: all arguments recorded, then each alone."""
+    """Value as NumPy's, gradients as central differences, tangents by their inner product with the gradients.
+
+    All arguments are recorded, then each alone.
+    """
     want = leaves(f(*[np.array(a, float) for a in args]))
     seeds = [rng.normal(size=w.shape) for w in want]
     numeric = [numeric_pull(f, args, k, seeds) for k in range(len(args))]
@@ -51,8 +59,13 @@ def compare(f, args, rtol=2e-6, atol=2e-7):
             assert a.shape == b.shape
             np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13)
         template = flatten(value)[1]
-        for k, gradient in zip(recorded, pull(template(seeds)), strict=True):
+        gradients = pull(template(seeds))
+        for k, gradient in zip(recorded, gradients, strict=True):
             np.testing.assert_allclose(gradient, numeric[k], rtol=rtol, atol=atol)
+        directions = [rng.normal(size=np.shape(args[k])) for k in recorded]
+        tangents = leaves(fa.jvp(g, [args[k] for k in recorded], directions)[1])
+        assert [t.shape for t in tangents] == [w.shape for w in want]
+        np.testing.assert_allclose(inner(seeds, tangents), inner(gradients, directions), rtol=1e-9, atol=1e-11)
 
 
 def check(f, *args, **tolerances):
