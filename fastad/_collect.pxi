@@ -343,17 +343,17 @@ cdef void calm(Tape t) noexcept:
         return
     t.small_graphs = 0
     try:
-        t.value = resized(np.asarray(t.value), t.n_slots, 2 * t.n_slots + FIRST_SLOTS)
-        t.adjoint = resized(np.asarray(t.adjoint), min(t.swept, t.n_slots), t.n_slots)
+        fa_follow(t.value, resized(t.value.base, 2 * t.n_slots + FIRST_SLOTS))
+        fa_follow(t.adjoint, resized(t.adjoint.base, t.n_slots))
         if t.n_records * 16 < t.link.shape[0]:
             capacity = 2 * t.n_records + FIRST_RECORDS
-            t.link = resized(np.asarray(t.link), t.n_records, capacity)
-            t.dx = resized(np.asarray(t.dx), t.n_records, capacity)
-            t.dy = resized(np.asarray(t.dy), t.n_records, capacity)
+            fa_follow(t.link, resized(t.link.base, capacity))
+            fa_follow(t.dx, resized(t.dx.base, capacity))
+            fa_follow(t.dy, resized(t.dy.base, capacity))
         if t.n_wide * 16 < t.wide.shape[0]:
-            t.wide = resized(np.asarray(t.wide), t.n_wide, 2 * t.n_wide + 256)
+            fa_follow(t.wide, resized(t.wide.base, 2 * t.n_wide + FIRST_WIDE))
         if t.n_pool * 16 < t.pool.shape[0]:
-            t.pool = resized(np.asarray(t.pool), t.n_pool, 2 * t.n_pool + 4096)
+            fa_follow(t.pool, resized(t.pool.base, 2 * t.n_pool + FIRST_POOL))
     except MemoryError:
         pass                              # no room for the smaller copy: the large one stays
     t.limit()

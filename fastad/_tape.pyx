@@ -8,7 +8,7 @@ Nothing moves between `reserve` and the record it was called for. Only `reserve`
 renumber slots), so offsets are read after it.
 """
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawRealloc
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray
@@ -24,6 +24,7 @@ from .errors import FreedGraphError, TraceError
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
+    const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "_kernels.h":
     ctypedef struct fa_ufunc:
@@ -67,8 +68,6 @@ cdef extern from "_ufunc.h":
     void fa_get_loop(object ufunc, Py_ssize_t k, fa_ufunc *loop) noexcept
 
 cdef enum:
-    FIRST_SLOTS = 1 << 15
-    FIRST_RECORDS = 1 << 14
     MOST_DIMS = 64
     RELEASE_GIL = 1 << 14             # a sweep of that many slots is worth letting other threads run
     CHUNK = 1 << 20                   # records between two looks at pending signals
@@ -79,6 +78,7 @@ FREED_SCALAR = <uint64_t>0xffffffffffffff00
 
 
 include "_layout.pxi"
+include "_columns.pxi"
 
 
 # ---- handles -----------------------------------------------------------------------------------------------
@@ -100,36 +100,6 @@ cdef class Handle:
         forget_leaf(<void *>self)
 
 
-# ---- columns -----------------------------------------------------------------------------------------------
-cdef Py_ssize_t larger(Py_ssize_t have, Py_ssize_t need) noexcept:
-    """The capacity to grow to: half as much again for large columns, twice for small ones."""
-    cdef Py_ssize_t grown = have * 2 if have < (1 << 24) else have + have // 2
-    return grown if grown > need else need
-
-
-cdef object resized(object old, Py_ssize_t used, Py_ssize_t capacity):
-    """A column of the given capacity with the first `used` entries of `old`."""
-    new = np.empty(capacity, old.dtype)
-    new[:used] = old[:used]
-    return new
-
-
-cdef object grown(object column, Py_ssize_t used, Py_ssize_t need, Py_ssize_t share):
-    """The column, or a larger one when `need` entries fill more than one part in `share` of it.
-
-    Where memory is short, just as large as needed.
-    """
-    cdef Py_ssize_t have = len(column)
-    if need * share <= have:
-        return column
-    try:
-        return resized(np.asarray(column), used, larger(have, need))
-    except MemoryError:
-        return column if need <= have else resized(np.asarray(column), used, need)
-
-
-WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "b", "n", "sv", "sx", "sy", "layout")]
-                     + [("extra", np.int32)] + [(name, np.uint8) for name in ("kind", "op", "flags", "unused")])
 KINDS = ("span", "map", "matmul", "route", "spread", "assign", "call")
 
 
@@ -149,13 +119,13 @@ cdef class Tape:
     """
 
     def __cinit__(self):
-        self.value = np.empty(FIRST_SLOTS)
-        self.adjoint = np.empty(1)
-        self.link = np.empty(FIRST_RECORDS, np.uint64)
-        self.dx = np.empty(FIRST_RECORDS)
-        self.dy = np.empty(FIRST_RECORDS)
-        self.wide = np.empty(256, WIDE_TYPE)
-        self.pool = np.empty(4096, np.int64)
+        self.value = Column(NUMBER, FIRST_SLOTS)
+        self.adjoint = Column(NUMBER, 1)
+        self.link = Column(LINK, FIRST_RECORDS)
+        self.dx = Column(NUMBER, FIRST_RECORDS)
+        self.dy = Column(NUMBER, FIRST_RECORDS)
+        self.wide = Column(WIDE_TYPE, FIRST_WIDE)
+        self.pool = Column(INTEGER, FIRST_POOL)
         self.objects = []
         self.leaves = []
         self.hooks = {}
@@ -249,8 +219,7 @@ cdef class Tape:
     cdef int make_room(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
         """Collect, then grow what is still more than a quarter (large columns: half) full.
 
-        One column after the other, so that there are never two copies of the whole tape; the limits follow the
-        shortest, and the tape is whole wherever memory ends.
+        The limits follow the shortest column, so that the tape is whole wherever memory ends.
         """
         cdef Py_ssize_t s, r, w, p
         if slots < 0 or slots > (<Py_ssize_t>1 << 58):
@@ -259,12 +228,12 @@ cdef class Tape:
         s, r, w, p = self.n_slots + slots, self.n_records + records, self.n_wide + records, self.n_pool + pool
         share = 4 if self.value.shape[0] < (1 << 22) else 2
         try:
-            self.value = grown(self.value, self.n_slots, s, share)
-            self.wide = grown(self.wide, self.n_wide, w, 2)
-            self.pool = grown(self.pool, self.n_pool, p, 2)
-            self.dy = grown(self.dy, self.n_records, r, share)
-            self.dx = grown(self.dx, self.n_records, r, share)
-            self.link = grown(self.link, self.n_records, r, share)
+            fa_follow(self.value, grown(self.value.base, s, share))
+            fa_follow(self.wide, grown(self.wide.base, w, 2))
+            fa_follow(self.pool, grown(self.pool.base, p, 2))
+            fa_follow(self.dy, grown(self.dy.base, r, share))
+            fa_follow(self.dx, grown(self.dx.base, r, share))
+            fa_follow(self.link, grown(self.link.base, r, share))
         finally:
             self.limit()
         return 0
@@ -419,11 +388,11 @@ cdef class Tape:
         if self.trace is not None:
             raise TraceError("a sweep through the function that is being traced for compile(): its numbers could not be replayed; "
                              "take derivatives outside of the compiled function")
-        if self.adjoint.shape[0] < self.n_slots:
-            self.adjoint = resized(np.asarray(self.adjoint), min(self.swept, self.n_slots),
-                                    min(self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots)))
         if self.busy:
             raise RuntimeError("fastad: this tape is already being swept; backward() cannot be called from a hook or gate on it")
+        if self.adjoint.shape[0] < self.n_slots:
+            fa_follow(self.adjoint, resized(self.adjoint.base, min(self.value.shape[0],
+                                                                   larger(self.adjoint.shape[0], self.n_slots))))
         if first < self.n_slots:
             fill(self.n_slots - first, NOTHING, &self.adjoint[first])
         self.adjoint[0] = NOTHING
