@@ -33,6 +33,7 @@ cdef class Evaluator:
     cdef readonly Code code
     cdef readonly list inputs, captures, frozen, results    # as given to __init__
     cdef readonly object guards, expected       # slots that Python acted on, and the values they have to have
+    cdef readonly list dims                     # the shape of each input
     cdef Py_ssize_t n_inputs, n_results
     cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
     cdef list lists                             # index lists of results, None where the slots are in a row
@@ -43,3 +44,18 @@ cdef class Evaluator:
     cdef int load_captures(self, Workspace space) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept
+
+
+cdef class Replay:
+    """The short way of a compiled function: plain numbers and arrays in, the program of the last call, results out."""
+    cdef public Evaluator quick_value, quick_grad    # None: no program fits the short way
+    cdef public bint several                    # whether the gradient is a tuple
+
+
+cdef class Bound:
+    """A program with a workspace and result buffers of its own; for one thread."""
+    cdef Evaluator evaluator
+    cdef Workspace space
+    cdef object slow
+    cdef readonly object gradient               # the buffer of the gradient, or a tuple of them
+    cdef list buffers

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcmp, memcpy
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_SIZE,
+    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE,
     PyArray_TYPE, import_array, ndarray, npy_intp,
 )
 
@@ -12,12 +12,15 @@ from fastad._tape cimport OP_COUNT, ensure_loops, execute, fa_rows
 
 import numpy as np
 
+from . import variable
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
 import_array()
 
 cdef object float64 = np.float64
+cdef object tracing = variable.is_tracing
 
 cdef enum:
     RUN_STRIP = 512                   # as in _execute.h
@@ -309,6 +312,17 @@ cdef int check_single(Code code, object p, int kind) except -1:
     return 0
 
 
+cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
+    """Whether an array has a shape."""
+    cdef Py_ssize_t d
+    if PyArray_NDIM(x) != len(dims):
+        return False
+    for d in range(len(dims)):
+        if PyArray_DIM(x, <int>d) != <Py_ssize_t>dims[d]:
+            return False
+    return True
+
+
 # ---- arguments and results -------------------------------------------------------------------------------------
 cdef class Evaluator:
     """A program with its arguments and results.
@@ -335,6 +349,7 @@ cdef class Evaluator:
         self._guards = <const int64_t *>PyArray_DATA(<ndarray>self.guards)
         self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
         self.n_inputs, self.n_results = len(inputs), len(results)
+        self.dims = [tuple(shape) for _, shape in inputs]
         self.lists = []
         self.where = <int64_t *>PyMem_RawMalloc((2 * (self.n_inputs + self.n_results) + 1) * sizeof(int64_t))
         if self.where is NULL:
@@ -373,14 +388,14 @@ cdef class Evaluator:
             w = space.w + self.where[2 * k]
             size = self.where[2 * k + 1]
             if PyFloat_Check(x):
-                if size != 1:
+                if <tuple>self.dims[k]:
                     return -2
                 w[0] = PyFloat_AS_DOUBLE(x)
                 continue
             if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
                     or not PyArray_ISBEHAVED_RO(<ndarray>x):
                 x = np.array(x, dtype=float64, order="C")
-            if PyArray_SIZE(<ndarray>x) != size:
+            if not same_shape(<ndarray>x, <tuple>self.dims[k]):
                 return -2
             memcpy(w, PyArray_DATA(<ndarray>x), size * sizeof(double))
         return 0
@@ -525,3 +540,67 @@ cdef class Evaluator:
                     for l in range(m):
                         y[l * size + i] = w[l]
         return True
+
+
+# ---- calls -----------------------------------------------------------------------------------------------------
+cdef class Replay:
+    """The short way of a compiled function; `fastad.compiled` has the long one."""
+
+    def __call__(self, *args, **kwargs):
+        """The value of the function."""
+        if self.quick_value is not None and not kwargs and not tracing():
+            made = self.quick_value(args)
+            if type(made) is list:
+                return (<list>made)[0]
+        return self.long_call(args, kwargs)
+
+    def value_and_grad(self, *args, out=None, **kwargs):
+        """The value and the gradient with respect to the arguments of `argnums`.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for the function.
+        out : ndarray or sequence of ndarray, optional
+            Float64 arrays, one for each differentiated array, that the gradient is written into and that come back.
+
+        Returns
+        -------
+        value : np.float64
+        gradient : in the form of the differentiated argument, a tuple of them for several
+        """
+        if self.quick_grad is not None and out is None and not kwargs and not tracing():
+            made = self.quick_grad(args)
+            if type(made) is list:
+                if self.several:
+                    return (<list>made)[0], tuple((<list>made)[1:])
+                return (<list>made)[0], (<list>made)[1]
+        return self.long_value_and_grad(args, kwargs, out)
+
+    def grad(self, *args, out=None, **kwargs):
+        """The gradient with respect to the arguments of `argnums`; parameters as for `value_and_grad`."""
+        return self.value_and_grad(*args, out=out, **kwargs)[1]
+
+
+cdef class Bound:
+    """A gradient with a workspace and buffers of its own: calls allocate nothing but the number they return.
+
+    Made by ``bind`` of a compiled function. Call it with arguments like those it was bound with: it returns the value, and
+    `gradient` holds the gradient until the next call. It belongs to one thread.
+    """
+
+    def __init__(self, Evaluator evaluator, gradient, list buffers, slow):
+        self.evaluator, self.gradient, self.buffers, self.slow = evaluator, gradient, buffers, slow
+        self.space = evaluator.code.workspace(1)
+
+    def __call__(self, *args):
+        cdef Evaluator e = self.evaluator
+        cdef Py_ssize_t k
+        if e.load(self.space, args) == 0 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
+            e.code.execute(self.space)
+            if e.failed(self.space, 0) < 0:
+                for k in range(1, e.n_results):
+                    e.copy_result(self.space, k, <double *>PyArray_DATA(<ndarray>self.buffers[k - 1]))
+                k = e.where[2 * e.n_inputs]
+                return self.space.w[k if k >= 0 else <Py_ssize_t>e.lists[0][0]]
+        return self.slow(args, self.buffers)

@@ -47,6 +47,11 @@ class Arguments:
     rebuild: Any
     trees: list[Any]
 
+    @property
+    def simple(self) -> bool:
+        """Whether the arguments are the leaves: no containers, nothing static, no names."""
+        return not self.key[1] and len(self.trees) == len(self.leaves) and all(tree and tree[0] is None for tree in self.trees)
+
 
 class Static:
     """An argument that is part of the key."""

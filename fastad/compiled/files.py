@@ -222,6 +222,7 @@ class SavedPath:
         self.outputs = [np.empty(shape) for shape in self.output_shapes]
         self.n_outputs = len(self.outputs)
         self.is_scalar = bool(entry["scalar"])
+        self.is_plain = bool(entry["form"].get("leaf"))
         leaves, self.rebuild_outputs = flatten(form_in(entry["form"]))
         if len(leaves) != self.n_outputs:
             damaged("the outputs do not have their form")

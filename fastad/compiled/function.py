@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import transforms, variable
+from .._program import Bound, Replay
 from ..errors import AuditError, TraceError
 from ..transforms import like
 from .arguments import Arguments, read_arguments
@@ -63,7 +64,7 @@ class Paths:
                     self.dropped += 1
 
 
-class Compiled:
+class Compiled(Replay):
     """A function made by `fastad.compile`.
 
     Calling it replays the program of the branch that the arguments take; so do its methods, which give derivatives with
@@ -126,6 +127,8 @@ class Compiled:
                     paths.clock += 1
                     path.used, paths.last = paths.clock, path
                     path.replays += 1
+                    if arguments.simple and not self.audit:
+                        self.shorten(kind, path)
                     return result, path
                 outcome = (result[0], np.float64(result[1] + 0.0).tobytes())
                 after = (path, outcome)
@@ -146,6 +149,13 @@ class Compiled:
             raise AuditError(f"{self.name}: takes another way through its branches in each call with the same arguments; it "
                              "depends on something that is no argument (random numbers, a counter)")
         return result, path
+
+    def shorten(self, kind: str, path: Path) -> None:
+        """Let the next call try this program first."""
+        if kind == "grad" and self.argnums == sorted(self.argnums):
+            self.quick_grad, self.several = path.program(kind).evaluator, not self.single
+        elif kind == "value" and path.is_plain:
+            self.quick_value = path.program(kind).evaluator
 
     def paths_for(self, arguments: Arguments) -> Paths:
         """The paths for arguments of this kind."""
@@ -181,7 +191,8 @@ class Compiled:
         paths.eager = True
 
     # ---- calls ----
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def long_call(self, args: Sequence[Any], kwargs: Options) -> Any:
+        """The value, when the short way does not do."""
         if variable.is_tracing():
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
@@ -194,14 +205,8 @@ class Compiled:
         self.check(result, path, args, kwargs, "value")
         return path.rebuild_outputs(result)
 
-    def value_and_grad(self, *args: Any, out: Any = None, **kwargs: Any) -> tuple[Any, Any]:
-        """The value and the gradient with respect to the arguments of `argnums`.
-
-        Parameters
-        ----------
-        out : ndarray or sequence of ndarray, optional
-            Float64 arrays, one for each differentiated array, that the gradient is written into and that come back.
-        """
+    def long_value_and_grad(self, args: Sequence[Any], kwargs: Options, out: Any) -> tuple[Any, Any]:
+        """Value and gradient, when the short way does not do."""
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
@@ -232,9 +237,33 @@ class Compiled:
                             "use .jacobian")
         return path is not None
 
-    def grad(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
-        """The gradient with respect to the arguments of `argnums`; parameters as for `value_and_grad`."""
-        return self.value_and_grad(*args, out=out, **kwargs)[1]
+    def bind(self, *args: Any) -> Bound:
+        """A gradient for hot loops, with buffers of its own.
+
+        Parameters
+        ----------
+        *args
+            Numbers and arrays; what it is called with later has to be of their kind.
+
+        Returns
+        -------
+        Bound
+            ``b(*args)`` gives the value; ``b.gradient`` is the buffer, or tuple of buffers, that holds the gradient then.
+        """
+        self.value_and_grad(*args)
+        arguments = self.read(args, {})
+        found = self.find("grad", arguments, arguments.leaves)
+        if found is None or not arguments.simple:
+            raise TypeError(f"bind: {self.name} takes more than numbers and arrays here, or cannot be compiled")
+        buffers = [np.empty(leaf.dims) for leaf in arguments.kinds if leaf.active]
+
+        def slow(values: Sequence[Any], targets: list[Any]) -> float:
+            value, g = self.long_value_and_grad(values, {}, None)
+            for target, part in zip(targets, [g] if self.single else g, strict=True):
+                target[...] = part
+            return float(value)
+
+        return Bound(found[1].program("grad").evaluator, buffers[0] if self.single else tuple(buffers), buffers, slow)
 
     def buffers(self, out: Any, arguments: Arguments) -> list[Any]:
         """The arrays to be filled, checked: one for the value (none), then one for each differentiated leaf."""

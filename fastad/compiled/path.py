@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import variable
 from .._program import Evaluator
-from ..tree import flatten
+from ..tree import flatten, unpack
 from .arguments import FLOAT, Arguments
 from .listing import Listing
 from .program import Program, build
@@ -52,6 +52,7 @@ class Path:
         finally:
             variable.end_trace(self.trace)
         self.n_outputs = len(self.outputs)
+        self.is_plain = unpack(out) is None
         self.output_shapes = [np.shape(y) for y in self.outputs]
         self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
 
