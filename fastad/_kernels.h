@@ -226,16 +226,6 @@ static void overwrite_view(const int64_t *layout, double *view, double *saved, c
     while (walk_next(&w, layout));
 }
 
-/* Set the elements of a view. */
-static void fill_view(const int64_t *layout, double *view, double c) {
-    const ssize last = (ssize)layout[0] - 1, nd = last + 1;
-    const int64_t *shape = layout + 1, *sv = shape + nd;
-    fa_walk w;
-    walk_start(&w, layout);
-    do for (ssize i = 0; i < shape[last]; i++) view[w.v + i * sv[last]] = c;
-    while (walk_next(&w, layout));
-}
-
 /* ---- matrix products ---------------------------------------------------------------------------------------
  * A product is (batch, M, N, K) with strides of out (b, m, n), a (b, m, k) and b (b, k, n), 13 numbers in the pool.
  * NumPy's own matmul loop computes it: BLAS where the strides allow, without the GIL, with NumPy's bits. */

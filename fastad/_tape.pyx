@@ -41,7 +41,6 @@ cdef extern from "_kernels.h":
     void swap_view(const int64_t *layout, double *view, double *saved) noexcept nogil
     void overwrite_view(const int64_t *layout, double *view, double *saved, const double *source) noexcept nogil
     void fill(Py_ssize_t n, double c, double *d) noexcept nogil
-    void fill_view(const int64_t *layout, double *view, double c) noexcept nogil
     void matmul_forward(const int64_t *p, const double *a, const double *b, double *out) noexcept nogil
     int matmul_adjoint(const int64_t *p, const double *a, const double *b, const double *g, double *ga, double *gb) noexcept nogil
     bint all_nothing(const double *g, Py_ssize_t n) noexcept nogil
@@ -240,7 +239,8 @@ cdef class Tape:
         cdef Py_ssize_t s, r, w, p
         if slots < 0 or slots > (<Py_ssize_t>1 << 58):
             raise MemoryError("fastad: the array is larger than memory can address")
-        self.collect()
+        if not self.pinned:
+            self.collect()
         s, r, w, p = self.n_slots + slots, self.n_records + records, self.n_wide + records, self.n_pool + pool
         share = 4 if self.value.shape[0] < (1 << 22) else 2
         try:
@@ -341,6 +341,10 @@ cdef class Tape:
             for k in range(w.n):
                 if self.pool[w.layout + k] >= 0:
                     values[w.dst + k] = values[w.a + self.pool[w.layout + k]]
+        elif w.kind == SPREAD:
+            fill(w.b - w.dst, NOTHING, values + w.dst)
+            for k in range(w.n):
+                values[w.dst + self.pool[w.layout + w.n + k]] += values[w.b + k] * values[w.a + self.pool[w.layout + k]]
 
     # ---- the reverse sweep ----
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:
@@ -499,6 +503,8 @@ cdef class Tape:
     cdef void cut(self) noexcept:
         """The youngest variable is gone: forget the records that no older one can need."""
         cdef Py_ssize_t needed
+        if self.pinned:
+            return
         if self.n_live == 0:
             emptied(self)
         elif self.n_assign == 0 and not self.hooks:
