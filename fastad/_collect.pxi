@@ -194,20 +194,6 @@ cdef void mark_operands(Tape t, const Wide *w, Bits *slots) noexcept nogil:
             bits_set(slots, w.a + low, w.a + high)
 
 
-cdef inline Py_ssize_t distance_x(Tape t, Py_ssize_t rec) noexcept nogil:
-    """Distance of a scalar record to its first operand, also to one that was not selected; 0: none."""
-    cdef uint64_t k = t.link[rec]
-    cdef Py_ssize_t x = <Py_ssize_t>(k >> 8) & (FAR - 1)
-    return boxed_distance(t.dx[rec]) if x == 0 and fa_rows[k & 255].selective else x
-
-
-cdef inline Py_ssize_t distance_y(Tape t, Py_ssize_t rec) noexcept nogil:
-    """The same for the second operand."""
-    cdef uint64_t k = t.link[rec]
-    cdef Py_ssize_t y = <Py_ssize_t>(k >> 36)
-    return boxed_distance(t.dy[rec]) if y == 0 and fa_rows[k & 255].selective else y
-
-
 cdef Py_ssize_t mark(Tape t, Bits *slots, Bits *records) noexcept nogil:
     """From the marked slots, mark all records and slots they depend on; returns how many slots there are in all."""
     cdef Py_ssize_t rec = t.n_records, slot = t.n_slots, x, y

@@ -92,13 +92,19 @@ cdef int refuse_freed(Handle h, str name) except -1:
 
 
 # ---- scalar records: the short way ---------------------------------------------------------------------------------
-cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy):
-    """Append a scalar record; x and y are slots, 0 for none. There is room and the distances fit."""
+cdef inline Py_ssize_t put_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy) noexcept:
+    """Append a scalar record and return its slot; x and y are slots, 0 for none. There is room and the distances fit."""
     cdef Py_ssize_t slot = tape.n_slots, rec = tape.n_records
     store_scalar(tape, rec, slot, op, x, y, v, dx, dy)
     tape.n_slots = slot + 1
     tape.n_records = rec + 1
-    return new_node(tape, slot, rec, SCALAR)
+    return slot
+
+
+cdef inline Variable push_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy):
+    """The same, with a handle."""
+    cdef Py_ssize_t slot = put_scalar(tape, op, x, y, v, dx, dy)
+    return new_node(tape, slot, tape.n_records - 1, SCALAR)
 
 
 cdef inline Py_ssize_t ready(Handle h, Tape tape) noexcept:

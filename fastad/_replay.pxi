@@ -235,6 +235,8 @@ cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
     elif xd is NULL and yd is NULL:
         return REACHED
     elif w.kind == MAP:
+        if not fa_rows[w.op].differentiable:          # a recorded comparison
+            return REACHED
         map_tangent(w.op, axes(t, w, one), values + w.a, y, values + w.dst, xd, yd, vd)
     elif w.kind == MATMUL:
         if matmul_tangent(&t.pool[w.layout], values + w.a, y, xd, yd, vd) < 0:

@@ -134,6 +134,8 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
     if gx is NULL and gy is NULL and not w.flags & ANYWHERE:
         return REACHED
     if w.kind == MAP:
+        if not fa_rows[w.op].differentiable:      # a recorded comparison
+            return REACHED
         map_adjoint(w.op, axes(t, w, one), values + w.a, y, values + w.dst, adj + w.dst, gx, gy)
     elif w.kind == MATMUL:
         if matmul_adjoint(&t.pool[w.layout], values + w.a, y, adj + w.dst, gx, gy) < 0:
@@ -158,7 +160,10 @@ cdef Status reverse_wide(Tape t, Wide *w, Py_ssize_t base) noexcept nogil:
 
 
 cdef void undo(Tape t, Wide *w, double *gx) noexcept nogil:
-    """The adjoint of an in-place write: old values come back, the adjoint goes to what was written."""
+    """The adjoint of an in-place write: old values come back, the adjoint goes to what was written.
+
+    A recorded sweep reads the old values where they are kept; what they got there is theirs again.
+    """
     cdef double *values = &t.value[0]
     cdef double *adj = &t.adjoint[0]
     cdef int64_t one[5]
@@ -171,13 +176,14 @@ cdef void undo(Tape t, Wide *w, double *gx) noexcept nogil:
             values[w.dst + p[k]], values[w.out + k] = values[w.out + k], values[w.dst + p[k]]
             if gx is not NULL and not is_nothing(view[p[k]]):
                 gx[k * w.sx] += view[p[k]]
-            view[p[k]] = NOTHING
+            view[p[k]], adj[w.out + k] = adj[w.out + k], NOTHING
         return
     p = axes(t, w, one)
     swap_view(p, values + w.dst, values + w.out)
     if gx is not NULL:
         map_adjoint(OP_positive, p, values + w.a, NULL, values + w.dst, view, gx, NULL)
-    fill_view(p, view, NOTHING)
+    swap_view(p, view, adj + w.out)
+    fill(w.n, NOTHING, adj + w.out)
 
 
 cdef void redo(Tape t, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
@@ -262,11 +268,7 @@ cdef int reverse_call(Tape t, Wide *w, Py_ssize_t base) except -1:
 
 
 cdef class Hook:
-    """A function that sees, and may replace, the gradient of one view of the tape."""
-    cdef readonly object function, name
-    cdef readonly dict home           # the hooks of one record: hook -> hook
-    cdef Py_ssize_t offset
-    cdef Layout layout
+    pass
 
 
 cdef object add_hook(Handle h, object function):

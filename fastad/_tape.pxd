@@ -135,6 +135,7 @@ cdef class Tape:
     cdef void *newest
     cdef Py_ssize_t n_live
     cdef int paused                   # depth of no_grad()
+    cdef int pinned                   # nothing is cut off or collected while a sweep is recorded
     cdef bint busy                    # a sweep runs
     cdef list transforms              # the inputs of the function transforms that run, outermost first
     cdef Py_ssize_t guarded           # first slot of the outermost transform: what is dropped above is an error
@@ -243,6 +244,31 @@ cdef inline void forget_leaf(void *h) noexcept:
     s.bindings = None
 
 
+cdef inline Py_ssize_t distance_x(Tape t, Py_ssize_t rec) noexcept nogil:
+    """Distance of a scalar record to its first operand, also to one that was not selected; 0: none."""
+    cdef uint64_t k = t.link[rec]
+    cdef Py_ssize_t x = <Py_ssize_t>(k >> 8) & (FAR - 1)
+    return boxed_distance(t.dx[rec]) if x == 0 and fa_rows[k & 255].selective else x
+
+
+cdef inline Py_ssize_t distance_y(Tape t, Py_ssize_t rec) noexcept nogil:
+    """The same for the second operand."""
+    cdef uint64_t k = t.link[rec]
+    cdef Py_ssize_t y = <Py_ssize_t>(k >> 36)
+    return boxed_distance(t.dy[rec]) if y == 0 and fa_rows[k & 255].selective else y
+
+
+cdef class Hook:
+    """A function that sees, and may replace, the gradient of one view of the tape."""
+    cdef readonly object function, name
+    cdef readonly dict home           # the hooks of one record: hook -> hook
+    cdef Py_ssize_t offset
+    cdef Layout layout
+
+
+cdef const int64_t *axes(Tape t, const Wide *w, int64_t *one) noexcept nogil
+cdef void span(Tape t, const Wide *w, int operand, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil
+cdef void matrix_span(Tape t, const Wide *w, int operand, Py_ssize_t *low, Py_ssize_t *high) noexcept nogil
 cdef int ensure_loops(int op) except -1
 cdef void *loop_table() noexcept
 cdef object read_view(const double *first, Layout l)

@@ -224,7 +224,8 @@ cdef class Tape:
         cdef Py_ssize_t s, r, w, p
         if slots < 0 or slots > (<Py_ssize_t>1 << 58):
             raise MemoryError("fastad: the array is larger than memory can address")
-        self.collect()
+        if not self.pinned:
+            self.collect()
         s, r, w, p = self.n_slots + slots, self.n_records + records, self.n_wide + records, self.n_pool + pool
         share = 4 if self.value.shape[0] < (1 << 22) else 2
         try:
@@ -543,7 +544,7 @@ cdef class Tape:
     cdef void cut(self) noexcept:
         """The youngest variable is gone: forget the records that no older one can need."""
         cdef Py_ssize_t needed
-        if self.trace is not None:
+        if self.trace is not None or self.pinned:
             return
         if self.n_live == 0:
             emptied(self)

@@ -41,7 +41,7 @@ nothing = -0.0
 CONSTANTS = {"pi": pi, "inf": inf, "nan": nan, "ln2": ln2, "ln10": 2.302585092994046, "nothing": nothing}
 
 #: Rows for the engine's own use; all others are functions of the package.
-INTERNAL = frozenset({"keep", "drop", "stop"})
+INTERNAL = frozenset({"keep", "drop", "stop", "absent", "flow"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -383,6 +383,13 @@ OPS = (
            points=((2.0, 0.0, 2.0, 1.0, nothing), (2.0, 1.0, nothing, nothing, nothing),
                    (nan, 1.0, nothing, nothing, nothing))),
     unary("stop", "x", summary="x as a value that carries no gradient."),
+    # ---- adjoints as values (see _recorded_sweep.pxi) ---------------------------------------------------
+    unary("absent", "x == 0 and copysign(1, x) < 0", summary="Whether x is nothing.",
+          points=((-0.0, 1.0), (0.0, 0.0), (nan, 0.0), (-1.0, 0.0))),
+    binary("flow", "where(absent(y) != 0, nothing, x * y + 0)", "where(absent(y) != 0, nothing, y + 0)",
+           "where(absent(y) != 0, nothing, x + 0)", summary="A partial x times an adjoint y, which may be nothing.",
+           points=((inf, nothing, nothing, nothing, nothing), (inf, 0.0, nan, 0.0, inf), (-0.0, 2.0, 0.0, 2.0, 0.0),
+                   (-1.0, 0.0, 0.0, 0.0, -1.0))),
     # ---- activations -------------------------------------------------------------------------------------
     unary("sigmoid", "1 / (1 + exp(-x))", "v * sigmoid(-x)", numpy="special.expit", domain=((-40.0, 40.0),), ulp=4,
           summary="Logistic function.", points=((0.0, 0.5, 0.25), (-inf, 0.0, 0.0), (inf, 1.0, 0.0),

@@ -6,6 +6,7 @@ map; everything else goes through `apply`, which turns its operands into slots f
 cimport cython
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.ref cimport PyObject
 from cpython.slice cimport PySlice_Check
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -20,11 +21,11 @@ from operator import attrgetter
 import numpy as np
 
 from fastad._tape cimport (
-    ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
-    OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Layout, State, Storage, Tape, Wide, adopt,
-    current_tape, dense, ensure_loops, fa_rows, layout_of, make_layout, store_scalar,
+    ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, FREED, FREED_SCALAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
+    OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Hook, Layout, State, Storage, Tape, Wide, adopt,
+    current_tape, dense, ensure_loops, fa_rows, is_nothing, layout_of, make_layout, store_scalar,
     OP_positive, OP_keep, OP_drop, OP_stop, boxed_distance, exchange_tape, unbind_all, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    read_gradient, read_view, forget_leaf, unlink, write_in_place, write_view,
+    axes, distance_x, distance_y, matrix_span, read_gradient, read_view, span, forget_leaf, unlink, write_in_place, write_view,
 )
 
 from . import _tape
@@ -34,6 +35,7 @@ from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceEr
 
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
+    int PyErr_CheckSignals() except -1
 
 cdef extern from "_scalar.h":
     void *fa_loops
@@ -42,6 +44,7 @@ cdef extern from "_scalar.h":
     cdef enum:
         OP_add, OP_subtract, OP_multiply, OP_divide, OP_power, OP_remainder, OP_floor_divide, OP_negative, OP_absolute
         OP_less, OP_less_equal, OP_greater, OP_greater_equal, OP_equal, OP_not_equal, OP_trunc, OP_floor, OP_ceil, OP_rint
+        OP_logical_and, OP_logical_or, OP_logical_not, OP_absent, OP_flow
 
 (&fa_loops)[0] = loop_table()
 
@@ -715,6 +718,9 @@ def array(object, copy=True):
 
 
 include "_pulling.pxi"
+include "_references.pxi"
+include "_partials.pxi"
+include "_recorded_sweep.pxi"
 include "_tracing.pxi"
 
 

@@ -152,6 +152,7 @@ ORACLES = {
     "maximum": smooth_max, "minimum": smooth_min, "fmax": smooth_max, "fmin": smooth_min,
     "keep": lambda x, y: x if y > 0.5 else mp.mpf(0), "drop": lambda x, y: mp.mpf(0) if y > 0.5 else x,
     "stop": lambda x: x,
+    "absent": lambda x: False, "flow": operator.mul,
     "sigmoid": lambda x: 1 / (1 + mp.exp(-x)), "logit": lambda x: mp.log(x) - mp.log(1 - x),
     "log_sigmoid": lambda x: -mp.log(1 + mp.exp(-x)), "softplus": lambda x: mp.log(1 + mp.exp(x)),
     "logaddexp": lambda x, y: mp.log(mp.exp(x) + mp.exp(y)),
@@ -177,6 +178,8 @@ REFERENCES = {
     "leaky_relu": lambda x, y: np.where(x > 0, x, y * x), "elu": lambda x, y: np.where(x > 0, x, y * np.expm1(x)),
     "silu": lambda x: x * scipy.special.expit(x), "gelu": lambda x: x * scipy.special.ndtr(x),
     "polygamma": scipy.special.polygamma,
+    "absent": lambda x: (x == 0) & np.signbit(x),
+    "flow": lambda x, y: np.where((y == 0) & np.signbit(y), -0.0, x * y + 0.0),
 }
 
 for _op in OPS:

@@ -25,7 +25,7 @@ def numeric(f, x, h=1e-6):
 
 
 # ---- the op table, recorded ----------------------------------------------------------------------------------
-ROWS = [op for op in fa.ops.OPS if op.differentiable and op.name not in ("keep", "drop")]
+ROWS = [op for op in fa.ops.OPS if op.differentiable and op.name not in fa.ops.INTERNAL]
 
 
 def samples(op, n):
