@@ -399,7 +399,9 @@ def call(rule, inputs, outputs, str name):
     ----------
     rule : object
         ``rule.pull(upstream)`` gets a list with the adjoint of each output (flat float64 arrays) and returns a list with
-        the gradient of each input: an array of as many elements, or None.
+        the gradient of each input: an array of as many elements, or None. It may also have ``forward(inputs)``, which gives
+        the outputs for other inputs (flat arrays both) and lets `pull` be that of these inputs from then on, and
+        ``tangent(tangents)``, from the tangents of the inputs (None: nothing) to those of the outputs.
     inputs : sequence of Variable
     outputs : sequence of array-like
         The values of the results.

@@ -1,9 +1,11 @@
 """The tape read forward: values anew, and the gradient at the new point."""
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from programs import inputs, points, programs, run, total
-from test_tape import fresh_tape
+from test_tape import fresh_tape, python
 
 import fastad as fa
 
@@ -103,6 +105,28 @@ def test_writes_through_value_are_seen():
     np.testing.assert_array_equal((x * 1.0).value, [2.0, 3.0, 1.0])
 
 
+def test_other_tapes_see_what_forward_has_seen():
+    x = fa.Variable(np.ones(2))
+    bound, seen, out = threading.Event(), threading.Event(), []
+
+    def elsewhere():
+        held = x * 3.0
+        bound.set()
+        seen.wait(10)
+        out.extend([(x * 3.0).tolist(), held.tolist()])
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    assert bound.wait(10)
+    y = x * 2.0
+    x.value[0] = 5.0
+    fa.tape().forward()
+    assert (y + x).tolist() == [15.0, 3.0]
+    seen.set()
+    other.join()
+    assert out == [[15.0, 3.0], [3.0, 3.0]]
+
+
 def test_all_copies_of_a_leaf_follow():
     x = fa.Variable(1.0)
     y = x * 2.0
@@ -148,6 +172,35 @@ def test_deep_and_long():
         assert y.item() == pytest.approx(w, rel=1e-12)
 
     fresh_tape(work)
+
+
+def test_interrupted():
+    out = python("""
+        import os, signal, threading, time
+        import fastad as fa
+        x = fa.Variable(0.5)
+        z = fa.array([0.0, 1.0]) * x
+        y = x
+        for _ in range(1_000_000):
+            y = fa.sin(y) + x
+        z[0] = y
+        interrupted = False
+        for _ in range(50):
+            timer = threading.Timer(0.004, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            try:
+                fa.tape().forward()
+                timer.join()
+            except KeyboardInterrupt:
+                interrupted = True
+                timer.join()
+                break
+        print(interrupted, z[0].item() == y.item())
+        x.value = 0.0
+        fa.tape().forward()
+        print(y.item(), z.tolist())
+        """)
+    assert out.splitlines() == ["True True", "0.0 [0.0, 0.0]"]
 
 
 def test_a_rule_with_forward():
