@@ -14,6 +14,7 @@ The map of the package:
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
+``compiled``        `compile`, `load`: replay at the speed of C
 ``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================
@@ -21,9 +22,10 @@ The map of the package:
 from . import numpy_api, special
 from ._tape import build_info, tape
 from ._version import __version__
+from .compiled import compile, load  # noqa: A004
 from .context import no_grad
 from .custom import Gate, custom_vjp
-from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceError
+from .errors import AuditError, FormatError, FreedGraphError, GradientLostError, NoGradientError, PathError, TraceError
 from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
@@ -33,7 +35,7 @@ from .testing import gradcheck
 from .transforms import grad, jacobian, jvp, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
-__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "TraceError", "Variable", "array",
-           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "jvp", "log_softmax", "logsumexp", "minimize",
-           "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp",
-           "__version__", *_functions]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "PathError",
+           "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck", "jacobian", "jvp",
+           "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape",
+           "value_and_grad", "vjp", "__version__", *_functions]

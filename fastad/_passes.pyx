@@ -110,7 +110,7 @@ cdef inline bint exact_reciprocal(double c) noexcept nogil:
 
 
 def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, double[::1] value, uint8_t[::1] known,
-             int64_t[::1] alias, uint8_t[::1] keep, bint fold=True, bint common=True):
+             int64_t[::1] alias, uint8_t[::1] keep, Py_ssize_t first_constant, bint fold=True, bint common=True):
     """Constant folding, exact identities and common subexpressions, in one reading.
 
     Parameters
@@ -123,6 +123,8 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
         By slot: where its value stands; the identity before. Readers of the code's results have to look there.
     keep
         By record: set to 0 where the record is not needed any more.
+    first_constant
+        From this slot on stand the constants of scalar records.
     fold, common
         Which of it to do.
 
@@ -141,7 +143,7 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
     cdef int64_t x, y, target
     cdef double r
     cdef Py_ssize_t folded = 0, same = 0, shared = 0
-    while size < 2 * n + 2 * value.shape[0] // 8 + 16:
+    while size < 2 * (n + value.shape[0] - first_constant) + 16:
         size *= 2
     mask = size - 1
     table = np.full(size, -1, np.int64)               # records by what they compute
@@ -150,6 +152,15 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
     cdef int64_t[::1] table_ = table, numbers_ = numbers, producer_ = producer
     for code in np.unique(op):
         ensure_loops(code)
+    if common:                                        # constants of one value are one constant
+        for i in range(first_constant, value.shape[0]):
+            if known[i]:
+                k = mixed(bits_of(value[i]), 1) & mask
+                while numbers_[k] >= 0 and bits_of(value[numbers_[k]]) != bits_of(value[i]):
+                    k = (k + 1) & mask
+                if numbers_[k] < 0:
+                    numbers_[k] = i
+                alias[i] = numbers_[k]
     for i in range(n):
         x, y = alias[a[i]], alias[b[i]]
         code = <int>op[i]

@@ -51,6 +51,7 @@ class Path:
             self.outputs = [joined(leaf) for leaf in leaves]
         finally:
             variable.end_trace(self.trace)
+        self.n_function = len(self.trace.tape)        # records of the function itself; derivatives stand behind them
         self.n_outputs = len(self.outputs)
         self.is_plain = unpack(out) is None
         self.output_shapes = [np.shape(y) for y in self.outputs]
@@ -103,6 +104,26 @@ class Path:
             return np.arange(place[0], place[0] + np.size(y))
         first = listing.allocate(np.asarray(variable.value_of(y), np.float64), known=True)
         return np.arange(first, len(listing.value))
+
+    def difference(self, other: Path) -> str:
+        """Which operation of the function another trace of it has recorded otherwise, in words."""
+        mine, theirs = [path.trace.decoded()[:path.n_function] for path in (self, other)]
+        for k, (x, y) in enumerate(zip(mine, theirs, strict=False)):
+            names = [z["op"] if z["kind"] in ("scalar", "map") else z["kind"] for z in (x, y)]
+            if names[0] != names[1]:
+                return f"operation {k} was {names[0]}, now it is {names[1]}"
+            for field in ("ca", "cb"):
+                if x.get(field) != y.get(field):
+                    return f"operation {k}, {names[0]}, had the number {x[field]!r}, now it has {y[field]!r}"
+        if len(mine) != len(theirs):
+            return f"{len(mine)} operations were recorded, now there are {len(theirs)}"
+        values = [path.trace.columns()["value"] for path in (self, other)]
+        for z in mine:
+            if z["kind"] != "span":
+                block = slice(z["out"], z["out"] + z["size"])
+                if not np.array_equal(values[0][block], values[1][block], equal_nan=True):
+                    return f"{z['op'] if z['kind'] in ('scalar', 'map') else z['kind']} works with other numbers from outside"
+        return "a number from outside has changed"
 
     # ---- what is recorded behind the trace, by kind: (further inputs, results) ----
     def _record_value(self) -> tuple[list[Any], list[Any]]:

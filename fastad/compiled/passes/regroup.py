@@ -98,7 +98,27 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> list[Step]:
         rest = rest[left]
     steps += blocks(code)
     steps.sort(key=lambda step: step.depth)
+    put_in_order(code, steps)
     return with_scalars(code, steps, rest[np.argsort(d[rest], kind="stable")], d)
+
+
+def put_in_order(code: Listing, steps: list[Step]) -> None:
+    """Order the elements of each group as those of its operands are ordered, so that operands are read in a row."""
+    rank = np.arange(len(code.value))
+    for step in steps:
+        if step.kind != "line":
+            continue
+        if step.block is None:
+            for slots in step.operands:
+                if slots is None:
+                    continue
+                turns = rank[slots]
+                if (turns != turns[0]).any():
+                    order = np.argsort(turns, kind="stable")
+                    step.out = step.out[order]
+                    step.operands = [z if z is None else z[order] for z in step.operands]
+                    break
+        rank[step.out] = np.arange(len(step.out))
 
 
 def blocks(code: Listing) -> list[Step]:

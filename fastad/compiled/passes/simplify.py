@@ -22,7 +22,7 @@ def simplify(code: Listing, fold: bool = True, common: bool = True) -> dict[str,
     alias = np.arange(len(code.value))
     keep = np.ones(len(code.op), np.uint8)
     folded, identities, shared = _passes.simplify(code.op, code.v, code.a, code.b, code.value, code.known, alias, keep,
-                                                  fold, common)
+                                                  code.n_tape, fold, common)
     select(code, keep)
     for block in code.blocks:
         if block.index is not None:
