@@ -150,7 +150,7 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
     numbers = np.full(size, -1, np.int64)             # constants by their bits
     producer = np.full(value.shape[0], -1, np.int64)
     cdef int64_t[::1] table_ = table, numbers_ = numbers, producer_ = producer
-    for code in np.unique(op):
+    for code in np.flatnonzero(np.bincount(op, minlength=1)):
         ensure_loops(code)
     if common:                                        # constants of one value are one constant
         for i in range(first_constant, value.shape[0]):
@@ -240,6 +240,14 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
             table_[k] = i
         producer_[v[i]] = i
     return folded, same, shared
+
+
+def evaluate(int op, double x, double y):
+    """A function of the table on numbers."""
+    cdef double v
+    ensure_loops(op)
+    scalar_eval(op, x, y, &v, NULL, NULL)
+    return v
 
 
 def mark_live(const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b, uint8_t[::1] live, uint8_t[::1] keep):

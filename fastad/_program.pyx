@@ -68,7 +68,7 @@ cdef class Code:
         for table in (self.instructions, self.scalars, self.pool, self.image):
             table.setflags(write=False)
         validate(self)
-        for op in np.unique(np.append(self.scalars["op"], self.instructions["op"])):
+        for op in np.flatnonzero(np.bincount(np.append(self.scalars["op"], self.instructions["op"]), minlength=1)):
             if op:
                 ensure_loops(op)
         self.stops = stops(self.instructions)

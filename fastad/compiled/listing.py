@@ -5,8 +5,10 @@ operations: they rename, so that whoever reads a slot later reads the slot where
 """
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,13 +33,35 @@ class View:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
+
+    @cached_property
+    def row(self) -> bool:
+        """Whether the elements lie in a row."""
+        step = 1
+        for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
+            if n != 1 and s != step:
+                return False
+            step *= n
+        return True
+
+    @cached_property
+    def bounds(self) -> tuple[int, int]:
+        """First and last slot that are touched; the view is not empty."""
+        reach = [s * (n - 1) for n, s in zip(self.shape, self.strides, strict=True)]
+        return self.base + sum([r for r in reach if r < 0]), self.base + sum([r for r in reach if r > 0])
 
     def slots(self) -> Any:
-        """The slot of each element, in C order."""
+        """The slot of each element, in C order; not to be written to."""
+        return self._slots
+
+    @cached_property
+    def _slots(self) -> Any:
+        if self.row:
+            return np.arange(self.base, self.base + self.size)
         out = np.full((1,) * len(self.shape), self.base, np.int64)
         for d, (n, s) in enumerate(zip(self.shape, self.strides, strict=True)):
             out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
@@ -223,7 +247,7 @@ class Listing:
         if w["b"] >= 0:
             reads.append(self.operand(View(int(w["b"]), shape, strides[2]), time))
         if adds:
-            fresh = np.unique(slots)
+            fresh = np.unique(slots) if len(slots) > out.bounds[1] - out.bounds[0] + 1 else np.sort(slots)
             fresh = fresh[self.known[fresh] == 1]     # nothing was written there yet
             if len(fresh):
                 self._fill(fresh, time)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import _passes
 from ..listing import OPCODE, Block, Listing, View
 
 __all__ = ["simplify_blocks"]
@@ -41,6 +42,19 @@ def simplified(code: Listing, block: Block) -> View | None:
     elif name in ("keep", "drop") and y is not None and (y != 0.0) == (name == "keep"):
         return block.reads[0]
     return None
+
+
+def folded(code: Listing, block: Block) -> bool:
+    """Compute a single number from constants; whether it was one."""
+    out = block.writes[0]
+    if out.size != 1:
+        return False
+    numbers = [constant_of(code, view) for view in block.reads]
+    if any(x is None for x in numbers):
+        return False
+    code.value[out.base] = _passes.evaluate(block.op, numbers[0], numbers[1] if len(numbers) > 1 else 0.0)
+    code.known[out.base] = 1
+    return True
 
 
 def is_nothing(y: float | None) -> bool:
@@ -81,6 +95,9 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
             left.append(block)
             continue
         out = block.writes[0]
+        if folded(code, block):
+            identities += 1
+            continue
         dense = len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
         same = simplified(code, block)
         key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])

@@ -53,9 +53,7 @@ class Emitter:
             if step.block is not None:
                 for view in [*step.block.reads, *step.block.writes]:
                     if view.size:
-                        reach = [s * (n - 1) for n, s in zip(view.shape, view.strides, strict=True)]
-                        spans.append((view.base + sum(min(r, 0) for r in reach),
-                                      view.base + sum(max(r, 0) for r in reach) + 1))
+                        spans.append((view.bounds[0], view.bounds[1] + 1))
         merged: list[tuple[int, int]] = []
         for first, last in sorted(spans):
             if merged and first < merged[-1][1]:
@@ -95,8 +93,10 @@ class Emitter:
                 needed.append(step.block.index)
             if step.kind == "fill":
                 needed.append(step.operands[0])
-        single = np.unique(np.concatenate(needed)) if needed else np.empty(0, np.int64)
-        single = single[known[single] & (self.place[single] < 0)]
+        marks = np.zeros(len(known), bool)
+        for slots in needed:
+            marks[slots] = True
+        single = np.flatnonzero(marks & known & (self.place < 0))
         self.place[single] = np.arange(self.n_slots, self.n_slots + len(single))
         self.constants(code.value[single])
         self.n_image = self.n_slots
@@ -188,7 +188,8 @@ class Emitter:
 
     def _with_repeats(self) -> dict[int, list[tuple[int, int, int]]]:
         """The operands of all lines; a slot that all elements read is repeated beforehand, one step for each."""
-        read, made, steps = {}, {}, []
+        read, steps = {}, []
+        made: dict[tuple[int, int], int] = {}
         for k, step in enumerate(self.steps):
             if step.kind != "line":
                 steps.append((k, step))
@@ -197,13 +198,13 @@ class Emitter:
             for which in range(2):
                 base, on, index = self.operand(k, which)
                 if base == -2:
-                    if index not in made:
-                        made[index] = self.n_slots
-                        self.n_slots += STRIP
-                        fill = Step("fill", np.arange(made[index], made[index] + STRIP), [np.array([index])],
-                                    extra={"placed": True})
+                    key = index, min(len(step.out), STRIP)
+                    if key not in made:
+                        made[key] = self.n_slots
+                        self.n_slots += key[1]
+                        fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([index])], extra={"placed": True})
                         steps.append((-1, fill))
-                    base, on, index = made[index], 0, -1
+                    base, on, index = made[key], 0, -1
                 elif index == -3:
                     index = self.to_pool(self.place[step.operands[which]])
                     base = 0
