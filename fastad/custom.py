@@ -5,7 +5,7 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,20 +18,57 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "custom_vjp"]
 
-Backward = Callable[[list[Any]], list[Any]]
+class Call(Protocol):
+    """One call of the user's function: what it needs to go backwards, and to be run again on other inputs."""
+
+    def forward(self, inputs: list[Any]) -> list[Any]:
+        """The outputs for other recorded inputs; `backward` belongs to these then."""
+
+    def backward(self, seeds: list[Any]) -> list[Any]:
+        """The gradients of the recorded inputs, as the user's function gives them."""
+
+    def again(self) -> Call:
+        """The same call, to be run on Variables with a state of its own."""
 
 
 class Rule:
     """What the tape calls in the sweep: from the upstream gradients to checked gradients of the recorded inputs."""
 
-    def __init__(self, name: str, backward: Backward, shapes: list[tuple[int, ...]], labels: list[str]) -> None:
-        self.name, self.backward, self.shapes, self.labels = name, backward, shapes, labels
+    def __init__(self, name: str, call: Call, shapes: list[tuple[int, ...]], labels: list[str]) -> None:
+        self.name, self.call, self.shapes, self.labels = name, call, shapes, labels
         self.outputs: list[tuple[int, ...]] = []
+
+    def forward(self, inputs: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """The outputs for other inputs, flat."""
+        values = self.call.forward([v.reshape(shape)[()] for v, shape in zip(inputs, self.shapes, strict=True)])
+        found = [self.output(v) for v in values]
+        if [v.shape for v in found] != self.outputs:
+            raise ValueError(f"{self.name}: gave outputs of shapes {[v.shape for v in found]}, before {self.outputs}")
+        return [v.reshape(-1) for v in found]
 
     def pull(self, upstream: list[NDArray[np.float64]]) -> list[NDArray[np.float64] | None]:
         seeds = [g.reshape(shape)[()] for g, shape in zip(upstream, self.outputs, strict=True)]
         return [self.checked(g, shape, label)
-                for g, shape, label in zip(self.backward(seeds), self.shapes, self.labels, strict=True)]
+                for g, shape, label in zip(self.call.backward(seeds), self.shapes, self.labels, strict=True)]
+
+    def recorded_pull(self, operands: list[Any], results: list[Any], upstream: list[Any]) -> list[Any]:
+        """The rule run on Variables, forwards and backwards, so that it is differentiated itself."""
+        call = self.call.again()
+        try:
+            call.forward([np.reshape(x, shape) for x, shape in zip(operands, self.shapes, strict=True)])
+            found = call.backward([np.zeros(shape)[()] if g is None else np.reshape(g, shape)
+                                   for g, shape in zip(upstream, self.outputs, strict=True)])
+        except Exception as error:
+            raise NotImplementedError(
+                f"{self.name}: second derivatives go through its rule, whose functions have to work with Variables "
+                f"then; there {type(error).__name__} was raised: {error}") from error
+        gradients = [joined(g) for g in found]
+        for g, shape, label in zip(gradients, self.shapes, self.labels, strict=True):
+            if not variable.is_recorded(g):
+                self.checked(g, shape, label)
+            elif g.shape != shape:
+                raise ValueError(f"{self.name}: the gradient of {label} has shape {g.shape}, but {label} has shape {shape}")
+        return gradients
 
     def checked(self, gradient: Any, shape: tuple[int, ...], label: str) -> NDArray[np.float64] | None:
         """A gradient as a flat array, if it is one of this input."""
@@ -145,13 +182,34 @@ class Gate:
         if not where:
             return out
 
-        def backward(seeds: list[Any]) -> list[Any]:
-            found = gradients(name, call.backward(*seeds), len(inputs))
-            return [found[k] for k in where]
-
-        rule = Rule(name, backward, [operands[k].shape for k in where], [f"argument {k}" for k in where])
+        inputs_of_call = [None if k in where else plain(x) for k, x in enumerate(operands)]
+        rule = Rule(name, GateCall(self, call, inputs_of_call, where, options),
+                    [operands[k].shape for k in where], [f"argument {k}" for k in where])
         recorded = rule.record([operands[k] for k in where], list(out) if isinstance(out, tuple) else [out])
         return tuple(recorded) if isinstance(out, tuple) else recorded[0]
+
+
+class GateCall:
+    """One call of a gate."""
+
+    def __init__(self, gate: Gate, used: Gate, inputs: list[Any], where: list[int], options: dict[str, Any]) -> None:
+        self.gate, self.used = copy.copy(gate), used
+        self.inputs, self.where, self.options = inputs, where, options
+
+    def forward(self, inputs: list[Any]) -> list[Any]:
+        self.used = copy.copy(self.gate)
+        everything = list(self.inputs)
+        for k, x in zip(self.where, inputs, strict=True):
+            everything[k] = x
+        out = self.used.forward(*everything, **self.options)
+        return list(out) if isinstance(out, tuple) else [out]
+
+    def backward(self, seeds: list[Any]) -> list[Any]:
+        found = gradients(type(self.gate).__name__, self.used.backward(*seeds), len(self.inputs))
+        return [found[k] for k in self.where]
+
+    def again(self) -> GateCall:
+        return GateCall(self.gate, self.used, self.inputs, self.where, self.options)
 
 
 def gradients(name: str, found: Any, count: int) -> Sequence[Any]:
@@ -252,8 +310,7 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
 
     def record(self, args: Sequence[Any], kwargs: dict[str, Any], nondiff: set[int]) -> Any:
         """Run ``fwd`` on plain values and record its output with the rule."""
-        leaves, operands, values = {}, [], list(args)
-        labels = []
+        leaves, operands, values, labels = {}, [], list(args), []
         for k, arg in enumerate(args):
             if k in nondiff:
                 continue
@@ -263,25 +320,54 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
             operands += [leaf for leaf in leaves[k] if variable.is_recorded(leaf)]
             labels += [f"argument {k}{name}" for name, leaf in zip(leaf_names(arg), leaves[k], strict=True)
                        if variable.is_recorded(leaf)]
-        assert self.fwd is not None and self.bwd is not None
-        pair = self.fwd(*values, **kwargs)
+        call = VjpCall(self, values, kwargs, nondiff,
+                       {k: [variable.is_recorded(leaf) for leaf in own] for k, own in leaves.items()})
+        outputs = call.run(values)
+        rule = Rule(self.name, call, [x.shape for x in operands], labels)
+        return call.rebuild_output(rule.record(operands, outputs))
+
+
+class VjpCall:
+    """One call of a function with fwd and bwd; `recorded` says of each leaf of an argument whether it is an input."""
+
+    def __init__(self, function: custom_vjp, values: list[Any], kwargs: dict[str, Any], nondiff: set[int],
+                 recorded: dict[int, list[bool]]) -> None:
+        assert function.fwd is not None and function.bwd is not None
+        self.function, self.fwd, self.bwd = function, function.fwd, function.bwd
+        self.values, self.kwargs, self.nondiff, self.recorded = values, kwargs, nondiff, recorded
+        self.residuals: Any = None
+        self.rebuild_output: Callable[[list[Any]], Any] = list
+
+    def run(self, values: list[Any]) -> list[Any]:
+        """The outputs of ``fwd``; keeps its residuals."""
+        pair = self.fwd(*values, **self.kwargs)
         if not isinstance(pair, tuple) or len(pair) != 2:
-            raise TypeError(f"{self.name}: fwd has to return (output, residuals), not {type(pair).__name__}")
-        out, residuals = pair
-        parts, rebuild_output = flatten(out)
-        bwd, first = self.bwd, [values[k] for k in sorted(nondiff)]
+            raise TypeError(f"{self.function.name}: fwd has to return (output, residuals), not {type(pair).__name__}")
+        out, self.residuals = pair
+        parts, self.rebuild_output = flatten(out)
+        return parts
 
-        def backward(seeds: list[Any]) -> list[Any]:
-            found = bwd(*first, residuals, rebuild_output(seeds))
-            if not isinstance(found, (tuple, list)) or len(found) != len(leaves):
-                what = f"{len(found)} gradients" if isinstance(found, (tuple, list)) else type(found).__name__
-                raise ValueError(f"{self.name}: bwd has to return a tuple with {len(leaves)} gradient"
-                                 f"{'s' if len(leaves) != 1 else ''}, one for each differentiated argument, not {what}")
-            selected = []
-            for (k, own), gradient in zip(leaves.items(), found, strict=True):
-                each = flatten_like(values[k], gradient, f"{self.name}: the gradient of argument {k}")
-                selected += [g for leaf, g in zip(own, each, strict=True) if variable.is_recorded(leaf)]
-            return selected
+    def forward(self, inputs: list[Any]) -> list[Any]:
+        values, following = list(self.values), iter(inputs)
+        for k, recorded in self.recorded.items():
+            parts, rebuild = flatten(values[k])
+            values[k] = rebuild([next(following) if is_input else leaf
+                                 for is_input, leaf in zip(recorded, parts, strict=True)])
+        return self.run(values)
 
-        rule = Rule(self.name, backward, [x.shape for x in operands], labels)
-        return rebuild_output(rule.record(operands, parts))
+    def backward(self, seeds: list[Any]) -> list[Any]:
+        name = self.function.name
+        found = self.bwd(*[self.values[k] for k in sorted(self.nondiff)], self.residuals, self.rebuild_output(seeds))
+        count = len(self.recorded)
+        if not isinstance(found, (tuple, list)) or len(found) != count:
+            what = f"{len(found)} gradients" if isinstance(found, (tuple, list)) else type(found).__name__
+            raise ValueError(f"{name}: bwd has to return a tuple with {count} gradient{'s' if count != 1 else ''}, one for "
+                             f"each differentiated argument, not {what}")
+        selected = []
+        for (k, recorded), gradient in zip(self.recorded.items(), found, strict=True):
+            each = flatten_like(self.values[k], gradient, f"{name}: the gradient of argument {k}")
+            selected += [g for is_input, g in zip(recorded, each, strict=True) if is_input]
+        return selected
+
+    def again(self) -> VjpCall:
+        return VjpCall(self.function, self.values, self.kwargs, self.nondiff, self.recorded)
