@@ -4,6 +4,10 @@ cdef object plain_index(object key):
     """An index without Variables."""
     if isinstance(key, tuple):
         return tuple([plain_index(k) for k in key])
+    if tracing:
+        freeze(key)
+    if isinstance(key, Discrete):
+        return values_of(key) if (<Discrete>key).kind.kind != "f" else values_of(key).astype(np.int64)
     if isinstance(key, Handle):
         if recorded(key):
             raise IndexError("index: a recorded Variable is no index; int(x) or np.floor(x) say which element is meant")

@@ -201,7 +201,7 @@ cdef object captured_by(Trace trace, object array, str name):
     cdef Wide *w
     cdef Tape tape = trace.tape
     cdef Variable node
-    key = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+    key = key_of(array)
     known = trace.known.get(key)
     if known is not None:
         trace.check_content(array, (<Handle>known).offset)
@@ -231,11 +231,23 @@ def freeze(x):
     """While a function is traced: note that a replay is valid only if the array x is as it is now. Gives x."""
     cdef Trace trace = current_trace()
     if trace is not None and isinstance(x, np.ndarray) and x.dtype.kind != "O":
-        key = (x.__array_interface__["data"][0], x.shape, x.strides, x.dtype.str)
+        key = key_of(x)
         if key not in trace.held:
             trace.held.add(key)
             trace.frozen.append((x, x.copy()))
     return x
+
+
+def freeze_unless_captured(x):
+    """Like `freeze`, for an array that may have been used as a live value."""
+    cdef Trace trace = current_trace()
+    if trace is not None and isinstance(x, np.ndarray) and key_of(x) not in trace.known:
+        freeze(x)
+
+
+cdef object key_of(object array):
+    """What two arrays that are views of the same elements have in common."""
+    return array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str
 
 
 def is_tracing():
@@ -266,9 +278,46 @@ cdef object seen_values(Handle h):
     return peek(h)
 
 
+def unguarded(x):
+    """The values of a Variable, for those who decide nothing by them; anything else as it is."""
+    return peek(<Handle>x) if isinstance(x, Handle) else x
+
+
 cdef inline object kind_of(object x):
     """The dtype of an operand."""
     return (<Discrete>x).kind if isinstance(x, Discrete) else FLOAT if isinstance(x, Handle) else asarray(x).dtype
+
+
+cdef object of_numpy(str name, object x, object y):
+    """An operator of truth values and integers; of truth values the function of the table that says the same."""
+    cdef bint truth = kind_of(x) == BOOL and (y is None or kind_of(y) == BOOL)
+    if truth and name in AS_ROWS:
+        return apply(AS_ROWS[name], x, y)
+    f = getattr(np, name)
+    return functions["primitive"](f, (x,) if y is None else (x, y), {})
+
+
+cdef dict AS_ROWS = {"bitwise_and": OP_logical_and, "bitwise_or": OP_logical_or, "bitwise_xor": OP_not_equal,
+                     "invert": OP_logical_not}
+
+
+def converted(Variable x, kind):
+    """``astype`` in a traced function: a Discrete."""
+    cdef object own = kind_of(x)
+    if kind == own or (kind.kind in "if" and own.kind in "ib" and kind.itemsize == 8) or kind == FLOAT:
+        return discrete_node(stopped(x) if not isinstance(x, Discrete) else x, kind)
+    if kind == BOOL:
+        return compared(x, 0.0, 3)
+    if kind == INT:
+        return discrete_node(apply(OP_trunc, x, None), INT)
+    return np.asarray(values_of(x)).astype(kind)
+
+
+cdef bint indexes(object key) except -1:
+    """Whether traced values without gradient stand in an index."""
+    if isinstance(key, tuple):
+        return any([isinstance(k, Discrete) for k in key])
+    return isinstance(key, Discrete)
 
 
 cdef object whole(Handle x, int op):
@@ -455,6 +504,26 @@ cdef class Discrete(Variable):
     def tolist(self):
         """The values as nested lists of plain Python numbers."""
         return asarray(values_of(self)).tolist()
+
+    def __and__(self, other): return of_numpy("bitwise_and", self, other)
+    def __rand__(self, other): return of_numpy("bitwise_and", other, self)
+    def __or__(self, other): return of_numpy("bitwise_or", self, other)
+    def __ror__(self, other): return of_numpy("bitwise_or", other, self)
+    def __xor__(self, other): return of_numpy("bitwise_xor", self, other)
+    def __rxor__(self, other): return of_numpy("bitwise_xor", other, self)
+    def __lshift__(self, other): return of_numpy("left_shift", self, other)
+    def __rlshift__(self, other): return of_numpy("left_shift", other, self)
+    def __rshift__(self, other): return of_numpy("right_shift", self, other)
+    def __rrshift__(self, other): return of_numpy("right_shift", other, self)
+    def __invert__(self): return of_numpy("invert", self, None)
+
+    def __getattr__(self, name):
+        try:
+            return Variable.__getattr__(self, name)
+        except AttributeError:
+            if name.startswith("_") or not hasattr(np.ndarray, name):
+                raise
+        return getattr(values_of(self), name)
 
     def __hash__(self):
         return hash(values_of(self)) if self.layout is SCALAR else <Py_ssize_t><void *>self >> 4

@@ -11,8 +11,7 @@ import numpy as np
 
 from . import math as rows
 from . import ops
-from .numpy_api.registry import any_recorded, has_variables, lifted, plain
-from .variable import value_of
+from .numpy_api.registry import any_recorded, facts, has_variables, lifted, plain
 
 if TYPE_CHECKING:
     from ._typing import Array, Axis, Value
@@ -81,7 +80,7 @@ def logsumexp(a: Value, axis: Axis = None, b: Value = None, keepdims: bool = Fal
     x = lifted(a, "logsumexp")
     if b is not None:
         return weighted_logsumexp(x, lifted(b, "logsumexp"), axis, keepdims)
-    values = np.asarray(value_of(x))
+    values = facts(x)
     m = np.max(values, axis=axis, keepdims=True, initial=-np.inf)
     infinite = np.isinf(m)
     shift = np.where(infinite, 0.0, m)
@@ -112,7 +111,7 @@ def fitted(kept: Value, axis: Axis, keepdims: bool) -> Value:
 def weighted_logsumexp(x: Value, b: Value, axis: Axis, keepdims: bool) -> Value:
     """log(sum(b exp(x))); what has the factor 0 takes no part, even where x is infinite."""
     x, b = np.broadcast_arrays(x, b)
-    values = np.where(np.asarray(value_of(b)) == 0.0, -np.inf, np.asarray(value_of(x)))
+    values = np.where(facts(b) == 0.0, -np.inf, facts(x))
     m = largest(values, axis)
     terms = np.where(values == -np.inf, 0.0, b * np.exp(x - m))
     return np.log(np.sum(terms, axis=axis, keepdims=keepdims)) + fitted(m, axis, keepdims)
@@ -140,7 +139,7 @@ def softmax(x: Value, axis: Axis = None) -> Value:
     if not any_recorded((x,)):
         return scipys("softmax", x, axis=axis)
     a = lifted(x, "softmax")
-    e = np.exp(a - np.max(np.asarray(value_of(a)), axis=axis, keepdims=True))
+    e = np.exp(a - np.max(facts(a), axis=axis, keepdims=True))
     return e / np.sum(e, axis=axis, keepdims=True)
 
 
@@ -166,7 +165,7 @@ def log_softmax(x: Value, axis: Axis = None) -> Value:
     if not any_recorded((x,)):
         return scipys("log_softmax", x, axis=axis)
     a = lifted(x, "log_softmax")
-    values = np.asarray(value_of(a))
+    values = facts(a)
     m = largest(values, axis)
     # As in logsumexp the largest element is taken out of the sum, where it is finite.
     one = one_of_the_largest(values, m, axis)

@@ -10,7 +10,7 @@ from .. import variable
 from ..variable import Variable, value_of
 from .moving import moved
 from .reductions import axes_of, count
-from .registry import answers, lifted
+from .registry import answers, facts, lifted
 
 if TYPE_CHECKING:
     from .._typing import Array, Axis, Function, Overlap, Value
@@ -73,7 +73,7 @@ def steps_of(h: Value, f: Value, axis: int) -> Array:
         return np.full(n - 1, float(h))
     if len(h) != n:
         raise ValueError(f"numpy.gradient: {len(h)} coordinates do not fit axis {axis} of shape {f.shape}")
-    return np.diff(np.asarray(h, np.float64))
+    return np.diff(np.asarray(variable.freeze(h), np.float64))
 
 
 def edge(near: Value, next_: Value, far: Value, a: Value, b: Value) -> Value:
@@ -142,7 +142,7 @@ def average(a: Value, axis: Axis = None, weights: Value = None, returned: bool =
                                  f"of shape {tuple(a.shape)}")
             w = np.reshape(w, tuple([n if d in axes else 1 for d, n in enumerate(a.shape)]))
         scale = np.sum(np.broadcast_to(w, a.shape), axis=axes, keepdims=keepdims)
-        if np.any(np.asarray(value_of(scale)) == 0.0):
+        if np.any(facts(scale) == 0.0):
             raise ZeroDivisionError("numpy.average: weights sum to zero")
         out = np.sum(a * w, axis=axes, keepdims=keepdims) / scale
     return (out, np.broadcast_to(scale, out.shape)) if returned else out
@@ -227,9 +227,9 @@ def quantile_of(name: str, a: Value, q: Value, axis: Axis, keepdims: bool, metho
     weight = place - low
     high = np.minimum(low + 1, n - 1)
     picked = moved(rows, lambda p: p[..., low]) * (1.0 - weight) + moved(rows, lambda p: p[..., high]) * weight
-    values = np.asarray(value_of(rows))
-    if np.isnan(values[..., -1]).any():                     # nan in, nan out
-        picked = np.where(np.isnan(values[..., -1:]), rows[..., -1:], picked)
+    last = rows[..., -1:]
+    if variable.is_tracing() or np.isnan(np.asarray(value_of(last))).any():      # nan in, nan out
+        picked = np.where(np.isnan(last), last, picked)
     out = np.moveaxis(picked, -1, 0)
     if keepdims:
         out = np.reshape(out, (place.size, *[1 if d in axes else m for d, m in enumerate(a.shape)]))
@@ -316,7 +316,7 @@ def polyval(p: Value, x: Value) -> Value:
     p, x = lifted(p, "numpy.polyval"), lifted(x, "numpy.polyval")
     if p.ndim == 0:
         raise ValueError("numpy.polyval: the coefficients must be a vector, not a scalar")
-    y = np.zeros_like(np.asarray(value_of(x)))
+    y: Value = np.zeros(x.shape)
     for k in range(p.shape[0]):
         y = y * x + p[k]
     return y
@@ -343,7 +343,7 @@ def interp(x: Value, xp: Value, fp: Value, left: Value = None, right: Value = No
     if xp.shape != fp.shape or len(xp.shape) != 1 or not xp.shape[0]:
         raise ValueError(f"numpy.interp: xp and fp must be two vectors of one length, not of shapes {tuple(xp.shape)} "
                          f"and {tuple(fp.shape)}")
-    nodes, at = np.asarray(value_of(xp)), np.asarray(value_of(x))
+    nodes, at = facts(xp), facts(x)
     if nodes.size == 1:
         out = np.broadcast_to(fp[0], at.shape) + 0.0 * at
     else:

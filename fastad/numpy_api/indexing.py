@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def where(condition: Value, x: Value = None, y: Value = None) -> Value:
     """Elements of x where the condition holds, else of y; what is not selected gets nothing. Alone: plain indices."""
     if x is None and y is None:
-        return np.nonzero(value_of(condition))
+        return np.nonzero(np.asarray(value_of(condition)))
     if x is None or y is None:
         raise ValueError("numpy.where: give both x and y, or neither")
     if isinstance(condition, np.ndarray) and condition.dtype.kind == "O":
@@ -47,6 +47,8 @@ METHODS["clip"] = clip_method
 def whole(indices: Value) -> Value:
     """Indices as plain integers; a constant Variable may hold them."""
     if isinstance(indices, Variable):
+        if isinstance(indices, variable.Discrete):
+            return indices if indices.dtype.kind in "iu" else indices.astype(np.int64)
         values = np.asarray(value_of(indices))
         if variable.is_recorded(indices) or not np.all(values == np.trunc(values)):
             raise IndexError("numpy.take: a recorded Variable is no index; int(x) or np.floor(x) say what is meant")
@@ -69,13 +71,15 @@ def take_along_axis(arr: Value, indices: Value, axis: int | None = -1) -> Value:
 @answers(np.compress, method=None)
 def compress(condition: Value, a: Value, axis: int | None = None) -> Value:
     """Slices where a condition holds."""
-    return moved(a, lambda positions: np.compress(condition, positions, axis))
+    mask = np.asarray(reveal(condition))
+    return moved(a, lambda positions: np.compress(mask, positions, axis))
 
 
 @answers(np.extract)
 def extract(condition: Value, arr: Value) -> Value:
     """Elements where a condition holds."""
-    return moved(arr, lambda positions: np.extract(condition, positions))
+    mask = np.asarray(reveal(condition))
+    return moved(arr, lambda positions: np.extract(mask, positions))
 
 
 @answers(np.select)
@@ -196,8 +200,9 @@ def real_if_close(a: Value, tol: float = 100) -> Value:
 def nan_to_num(x: Value, copy: bool = True, nan: float = 0.0, posinf: float | None = None,
                neginf: float | None = None) -> Value:
     """Numbers in place of nan and infinities; these carry no gradient."""
-    values = np.asarray(value_of(x))
-    return np.where(np.isfinite(values), x, np.nan_to_num(values, nan=nan, posinf=posinf, neginf=neginf))
+    low, high = np.finfo(np.float64).min, np.finfo(np.float64).max
+    out = np.where(x == np.inf, high if posinf is None else posinf, np.where(np.isnan(x), nan, x))
+    return np.where(x == -np.inf, low if neginf is None else neginf, out)
 
 
 def conjugate(self: Variable) -> Value:

@@ -10,8 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from .. import variable
 from ..math import sqrt0
-from ..variable import value_of
-from .registry import answers, constant, lifted
+from .registry import answers, constant, facts, lifted
 
 if TYPE_CHECKING:
     from .._typing import Axis, Function, Value
@@ -131,12 +130,12 @@ def vector_norm(x: Value, order: Any, axes: Axis, keepdims: bool) -> Value:
     if order in (np.inf, -np.inf):
         return (np.max if order > 0 else np.min)(np.abs(x), axis=axes, keepdims=keepdims)
     if order == 0:
-        return constant(np.sum(np.asarray(value_of(x)) != 0, axis=axes, keepdims=keepdims).astype(np.float64))
+        return constant(np.sum(facts(x) != 0, axis=axes, keepdims=keepdims).astype(np.float64))
     if order == 1:
         return np.sum(np.abs(x), axis=axes, keepdims=keepdims)
     powers = np.sum(np.abs(x) ** float(order), axis=axes, keepdims=keepdims)
     root = powers ** (1.0 / order)
-    return np.where(np.asarray(value_of(powers)) == 0, np.asarray(value_of(root)), root)
+    return np.where(facts(powers) == 0, facts(root), root)
 
 
 def matrix_norm(name: str, x: Value, order: Any, axes: Sequence[int], keepdims: bool) -> Value:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import variable
+from ..variable import Variable
+from . import traced
 
 if TYPE_CHECKING:
     from .._typing import Function, Index, Order, Shape, Value
-    from ..variable import Variable
 
 __all__ = ["c_strides", "dense", "moved", "positions_of", "reshaped", "viewed"]
 
@@ -62,6 +63,11 @@ def positions_of(x: Value) -> Index:
 
 def moved(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """What a NumPy function that copies elements makes of x."""
+    if variable.is_tracing():
+        if any(isinstance(a, Variable) for a in (*args, *kwargs.values())):
+            return traced.take(x, traced.evaluate(function, (positions_of(x), *args), kwargs))
+        for a in (*args, *kwargs.values()):
+            variable.freeze(a)
     return variable.gather(x, function(positions_of(x), *args, **kwargs))
 
 

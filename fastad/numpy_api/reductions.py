@@ -11,8 +11,9 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from .. import variable
 from ..math import sqrt0
 from ..variable import value_of
+from . import traced
 from .moving import moved, positions_of
-from .registry import answers
+from .registry import answers, facts
 
 if TYPE_CHECKING:
     from .._typing import Array, Axis, Function, Shape, Value
@@ -82,8 +83,10 @@ def std(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False,
 # ---- extrema -------------------------------------------------------------------------------------------------
 def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
     """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
-    values = np.asarray(value_of(a))
     axes = axes_of(axis, a.ndim)
+    if variable.is_tracing():
+        return traced.extremum(a, function, axes, keepdims)
+    values = np.asarray(value_of(a))
     if len(axes) == a.ndim:                           # the short way to one element, unless it ties
         best = np.flatnonzero(values == function(values))
         if best.size == 1:
@@ -177,9 +180,11 @@ class Product:
 def prod(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Product over axes; exact where factors are 0."""
     axes = axes_of(axis, a.ndim)
-    values = np.asarray(value_of(a))
     if not axes or not a.size:
         return a.copy() if not axes else np.sum(a, axes, keepdims=keepdims) + 1.0
+    if variable.is_tracing():
+        return traced.prod(a, axes, keepdims)
+    values = np.asarray(value_of(a))
     return variable.call(Product(values, axes), [a], [np.prod(values, axis=axes, keepdims=keepdims)], "prod")[0]
 
 
@@ -294,9 +299,11 @@ def cumulative(a: Value, axis: int | None, function: Function, make: Callable[[A
     if a.ndim == 0 and axis in (0, -1):
         a = np.ravel(a)
     axis = normalize_axis_index(axis, a.ndim)
-    values = np.asarray(value_of(a))
-    if not values.size:
+    if not a.size:
         return a.copy()
+    if variable.is_tracing():
+        return traced.cumulative(a, function, axis)
+    values = np.asarray(value_of(a))
     return variable.call(make(values, axis), [a], [function(values, axis=axis)], function.__name__)[0]
 
 
@@ -349,7 +356,7 @@ def sort(a: Value, axis: int | None = -1, kind: str | None = None, *, stable: bo
     """Elements in ascending order, nan last; each takes its gradient along."""
     if axis is None:
         a, axis = np.ravel(a), 0
-    order = np.argsort(np.asarray(value_of(a)), axis=axis, kind="stable")
+    order = np.argsort(facts(a), axis=axis, kind="stable")
     return moved(a, np.take_along_axis, order, axis)
 
 
@@ -358,5 +365,5 @@ def partition(a: Value, kth: Any, axis: int | None = -1, kind: str = "introselec
     """Elements with the k-th in its sorted place."""
     if axis is None:
         a, axis = np.ravel(a), 0
-    order = np.argpartition(np.asarray(value_of(a)), kth, axis=axis)
+    order = np.argpartition(facts(a), kth, axis=axis)
     return moved(a, np.take_along_axis, order, axis)

@@ -13,14 +13,15 @@ import numpy as np
 
 from .. import variable
 from ..errors import FreedGraphError
-from ..variable import Variable, is_recorded, value_of
+from ..variable import Variable, is_recorded, is_tracing, value_of
+from . import traced
 
 if TYPE_CHECKING:
     from .._typing import Answer, Function, Options, Value
 
 F = TypeVar("F", bound="Function")
 
-__all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "has_variables",
+__all__ = ["ANSWERS", "METHODS", "answers", "any_recorded", "constant", "explained", "facts", "has_variables",
            "is_plain_default", "lifted", "plain", "plain_answers", "refusal", "reveal"]
 
 #: NumPy function -> what answers it on Variables.
@@ -104,7 +105,14 @@ def reveal(x: Value, check: bool = False) -> Value:
         return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
     if isinstance(x, np.ndarray) and x.dtype.kind == "O":
         return np.array([reveal(item, check) for item in x.flat], object).reshape(x.shape).astype(np.float64)
-    return x
+    return variable.freeze(x)
+
+
+def facts(x: Value) -> Value:
+    """What an answer may look at without a gradient: plain values; in a traced function the Variable, detached."""
+    if isinstance(x, Variable) and is_recorded(x) and is_tracing():
+        return x.detach()
+    return np.asarray(value_of(x))
 
 
 def constant(out: Value) -> Value:
@@ -120,14 +128,17 @@ def constant(out: Value) -> Value:
 def lifted(x: Value, name: str) -> Value:
     """An operand as a Variable or as a float64 array; constants become arrays."""
     if isinstance(x, Variable):
-        return x if is_recorded(x) else np.asarray(reveal(x, check=True))
+        return x if is_recorded(x) else variable.captured(np.asarray(reveal(x, check=True)))
+    if isinstance(x, np.ndarray) and x.dtype.kind != "O" and is_tracing():
+        return variable.captured(x, name)
     if not isinstance(x, np.ndarray) or x.dtype.kind == "O":
         x = variable.array(x, copy=False)
     if isinstance(x, Variable):
         return lifted(x, name)
     if x.dtype.kind == "c":
         raise TypeError(f"{name}: complex numbers are not supported; split them into real and imaginary parts")
-    return np.asarray(x, np.float64)
+    out = np.asarray(x, np.float64)
+    return out[()] if out.ndim == 0 and is_tracing() else out          # a number is no live array
 
 
 # ---- what surrounds an answer -------------------------------------------------------------------------------
@@ -210,9 +221,11 @@ def surrounded(function: Function, answer: Answer, name: str) -> Answer:
             kwargs = {**named, **kwargs}
         if not any_recorded(args) and not (kwargs and any_recorded(kwargs.values())):
             return plain(function, args, kwargs)
-        if kwargs:
-            kwargs = known(name, parameters, open_ended, kwargs)
         try:
+            if is_tracing():
+                return while_tracing(function, answer, args, kwargs, lambda k: known(name, parameters, open_ended, k))
+            if kwargs:
+                kwargs = known(name, parameters, open_ended, kwargs)
             return answer(*args, **kwargs)
         except ValueError as error:
             raise explained(error, name, args) from None
@@ -222,11 +235,29 @@ def surrounded(function: Function, answer: Answer, name: str) -> Answer:
     return answered
 
 
+def while_tracing(function: Function, answer: Answer, args: tuple[Any, ...], kwargs: Options,
+                  taken: Callable[[Options], dict[str, Any]]) -> Value:
+    """An answer in a traced function: what it does not take from values without gradient NumPy does; and a plain array
+    that it has not made a live value of must stay as it is.
+    """
+    try:
+        out = answer(*args, **taken(kwargs))
+    except TypeError:
+        if not traced.free([*args, *kwargs.values()]):
+            raise
+        return traced.evaluate(function, args, kwargs)
+    for x in (*args, *kwargs.values()):
+        for array in x if isinstance(x, (list, tuple)) else (x,):
+            variable.freeze_unless_captured(array)
+    return out
+
+
 def answers(*functions: Function, method: str | None = None) -> Callable[[F], F]:
     """Decorator: the function below answers these NumPy functions, and the ndarray method of that name."""
     def install(answer: F) -> F:
         for function in functions:
             ANSWERS[function] = surrounded(function, answer, name_of(function))
+            traced.CALLABLE[traced.name_of(function)] = function
         if method:
             METHODS[method] = ANSWERS[functions[0]] if functions else answer
         return answer
@@ -236,7 +267,11 @@ def answers(*functions: Function, method: str | None = None) -> Callable[[F], F]
 def plain_answers(*functions: Function, methods: Sequence[str] = ()) -> None:
     """Declare functions whose results carry no gradient: NumPy computes them from the values."""
     for function in functions:
+        traced.CALLABLE[traced.name_of(function)] = function
+
         def answered(*args: Any, _function: Function = function, **kwargs: Any) -> Value:
+            if is_tracing() and any_recorded((*args, *kwargs.values())):
+                return traced.evaluate(_function, args, kwargs)
             if not is_plain_default("out", kwargs.get("out")):
                 raise refusal(name_of(_function), "out")
             return plain(_function, args, kwargs, check=False)

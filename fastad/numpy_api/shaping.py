@@ -332,8 +332,10 @@ def flatten_method(self: Variable, order: Order = "C") -> Value:
 def astype_method(self: Variable, dtype: Any, *, copy: bool = True) -> Value:
     """A copy in float64; whole numbers and truth values are plain arrays, for they carry no gradient."""
     kind = np.dtype(dtype)
-    if kind == np.float64:
+    if kind == np.float64 and not isinstance(self, variable.Discrete):
         return self.copy() if copy else self
+    if variable.is_tracing() and kind.kind in "iubf":
+        return variable.converted(self, kind)
     if kind.kind in "iub":
         return np.asarray(variable.value_of(self)).astype(kind)
     if kind.kind == "O":

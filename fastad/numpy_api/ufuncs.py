@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import math as rows
 from .. import ops, variable
-from ..variable import value_of
+from ..variable import is_tracing, value_of
+from . import traced
 from .reductions import axes_of
 from .registry import (
     ANSWERS,
@@ -17,6 +18,7 @@ from .registry import (
     any_recorded,
     constant,
     explained,
+    facts,
     is_plain_default,
     lifted,
     plain,
@@ -74,6 +76,8 @@ def slow(ufunc: Ufunc, method: str, inputs: tuple[Any, ...], kwargs: Options) ->
     name = f"numpy.{ufunc.__name__}" if isinstance(getattr(np, ufunc.__name__, None), np.ufunc) else ufunc.__name__
     if method != "__call__":
         name = f"{name}.{method}"
+    if is_tracing() and traced.free(inputs) and (kwargs or method not in ("__call__", "reduce", "outer")):
+        return traced.evaluate(getattr(ufunc, method), inputs, kwargs)
     kwargs = checked(name, kwargs, KNOWN.get(method, ()) or KNOWN.get(ufunc, ()))
     try:
         if method == "__call__":
@@ -114,6 +118,8 @@ def called(ufunc: Ufunc, name: str, inputs: tuple[Any, ...], kwargs: Options) ->
     if row is not None:
         return getattr(rows, row)(*inputs)
     answer = OTHERS.get(ufunc)
+    if answer is None and is_tracing() and traced.free(inputs):
+        return traced.evaluate(ufunc, inputs, kwargs)
     if answer is None:
         raise TypeError(f"{name} is not supported with Variables: it has no derivative here; "
                         "x.value or x.detach() gives the numbers without gradient")
@@ -129,18 +135,20 @@ def divmod_(x: Value, y: Value) -> tuple[Value, Value]:
 
 def modf(x: Value) -> tuple[Value, Value]:
     """Fractional and integral part; the fractional part carries the gradient."""
-    whole = np.trunc(np.asarray(value_of(x)))
+    whole = np.trunc(facts(x))
     return x - whole, constant(whole)
 
 
 def frexp(x: Value) -> tuple[Value, Value]:
     """Mantissa and exponent; the mantissa carries the gradient."""
-    _, exponent = np.frexp(np.asarray(value_of(x)))
+    _, exponent = traced.evaluate(np.frexp, (x,), {}) if is_tracing() else np.frexp(np.asarray(value_of(x)))
     return x * np.ldexp(1.0, -exponent), exponent
 
 
 def ldexp(x: Value, n: Value) -> Value:
     """Product with a power of 2."""
+    if is_tracing():
+        return x * (traced.evaluate(np.ldexp, (1.0, n), {}) if isinstance(n, variable.Variable) else 2.0 ** n)
     return x * np.ldexp(1.0, reveal(n))
 
 
@@ -180,12 +188,16 @@ def clip(x: Value, low: Value, high: Value) -> Value:
 
 def logical_xor(x: Value, y: Value) -> Value:
     """Truth values."""
+    if is_tracing():
+        return traced.evaluate(np.logical_xor, (x, y), {})
     return np.logical_xor(reveal(x), reveal(y))
 
 
 def through(ufunc: Ufunc) -> Answer:
     """A ufunc whose result carries no gradient."""
     def values_only(*inputs: Value) -> Value:
+        if is_tracing():
+            return traced.evaluate(ufunc, inputs, {})
         return plain(ufunc, inputs, {}, check=False)
     return values_only
 
@@ -222,6 +234,8 @@ def reduce(ufunc: Ufunc, name: str, array: Value, axis: Axis = 0, keepdims: bool
     if ufunc in REDUCTIONS:
         return REDUCTIONS[ufunc](x, axis=axis, keepdims=keepdims)
     if ufunc in PLAIN_REDUCTIONS:
+        if is_tracing() and ufunc is not np.logical_xor:
+            return (np.all if ufunc is np.logical_and else np.any)(x, axis=axis, keepdims=keepdims)
         return ufunc.reduce(reveal(x), axis=axis, keepdims=keepdims)
     binary(ufunc, name)
     axes = axes_of(axis, x.ndim)
@@ -258,9 +272,12 @@ def outer(ufunc: Ufunc, name: str, x: Value, y: Value) -> Value:
 
 
 # ---- functions that are rows, scalar functions as methods ----------------------------------------------------
-def missing(function: Function) -> NoReturn:
-    """Refuse a NumPy function without an answer."""
+def missing(function: Function, args: Sequence[Any] = (), kwargs: Options | None = None) -> Value:
+    """Refuse a NumPy function without an answer, unless no gradient is at stake."""
+    kwargs = kwargs or {}
     name = f"{getattr(function, '__module__', 'numpy')}.{function.__name__}"
+    if is_tracing() and traced.free([*args, *kwargs.values()]):
+        return traced.evaluate(function, args, kwargs)
     raise TypeError(f"{name} is not supported with Variables; compute it from supported functions, wrap it with its "
                     "derivative (fa.custom_vjp), or take x.value or x.detach() for the numbers without gradient")
 

@@ -1,0 +1,400 @@
+"""What a traced function needs beside the table: primitives, each a CALL record with a rule that is known by name.
+
+A primitive's rule has ``name``, ``params`` (JSON will do), ``forward(inputs)``, a pure function of flat float64 arrays and
+the parameters that gives a list of arrays, and ``recorded_pull(operands, results, upstream)``, the gradients of the
+operands as NumPy functions of flat Variables (None: no gradient; entries of `upstream` may be None).
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .. import variable
+from ..variable import Discrete, Variable
+
+if TYPE_CHECKING:
+    from .._typing import Array, Function, Options, Shape, Value
+
+__all__ = ["PRIMITIVES", "Primitive", "cumulative", "evaluate", "extremum", "free", "indexed", "prod", "take"]
+
+#: Name -> class of the rule; ``PRIMITIVES[name](**params)`` is the rule again.
+PRIMITIVES: dict[str, type[Primitive]] = {}
+
+
+class Primitive:
+    """The rule of a CALL record whose gradient is nothing where its upstream is."""
+
+    name: ClassVar[str] = ""
+    exact = True
+
+    def __init__(self, **params: Any) -> None:
+        self.params = params
+
+    def __init_subclass__(cls) -> None:
+        PRIMITIVES[cls.name] = cls
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The results for flat inputs."""
+        raise NotImplementedError
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """The gradients of the operands; here for results that carry none."""
+        return [None] * len(operands)
+
+
+def record(rule: Primitive, operands: Sequence[Value], dtypes: Sequence[Any] | None = None) -> list[Value]:
+    """Carry out and record a primitive; results with a dtype carry no gradient."""
+    values = [np.asarray(variable.unguarded(x), np.float64).reshape(-1) for x in operands]
+    with np.errstate(all="ignore"):
+        outs = rule.forward(values)
+    made = variable.call(rule, operands, outs, rule.name)
+    return made if dtypes is None else [variable.discrete(v, d) for v, d in zip(made, dtypes, strict=True)]
+
+
+# ---- arguments as JSON -------------------------------------------------------------------------------------------------
+class Unsuitable(Exception):
+    """An argument that has no form in JSON."""
+
+
+def encode(x: Any, operands: list[Any]) -> Any:
+    """An argument in JSON's terms; Variables and arrays go to `operands`."""
+    if isinstance(x, np.ndarray) and x.dtype.kind == "O":
+        raise Unsuitable
+    if isinstance(x, Variable) and not variable.is_recorded(x):
+        x = np.asarray(x.value)
+    if isinstance(x, (Variable, np.ndarray)):
+        operands.append(variable.captured(x))
+        return {"operand": len(operands) - 1}
+    if x is None or type(x) in (bool, int, float, str):
+        return x
+    if type(x) in (np.bool_, np.int64, np.float64):
+        return x.item()
+    if type(x) is tuple:
+        return {"tuple": [encode(item, operands) for item in x]}
+    if type(x) is list:
+        return [encode(item, operands) for item in x]
+    if isinstance(x, slice):
+        return {"slice": [encode(item, operands) for item in (x.start, x.stop, x.step)]}
+    if x is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(x, (type, np.dtype)) and np.dtype(x).kind in "biuf":
+        return {"dtype": np.dtype(x).str}
+    raise Unsuitable
+
+
+def decode(x: Any, operands: Sequence[Any]) -> Any:
+    """The argument that `encode` has made a template of."""
+    if isinstance(x, list):
+        return [decode(item, operands) for item in x]
+    if not isinstance(x, dict):
+        return x
+    (kind, what), = x.items()
+    if kind == "operand":
+        return operands[what]
+    if kind == "dtype":
+        return np.dtype(what)
+    if kind == "ellipsis":
+        return Ellipsis
+    items = [decode(item, operands) for item in what]
+    return slice(*items) if kind == "slice" else tuple(items)
+
+
+def as_given(flat: Iterable[Array], shapes: Sequence[Any], dtypes: Sequence[str]) -> list[Any]:
+    """Flat operands with the shapes and dtypes that NumPy is to see."""
+    return [a.reshape(shape).astype(dtype)[()] for a, shape, dtype in zip(flat, shapes, dtypes, strict=True)]
+
+
+def kinds_of(operands: Sequence[Any]) -> dict[str, Any]:
+    """Shapes and dtypes for `as_given`."""
+    return {"shapes": [list(x.shape) for x in operands],
+            "dtypes": [(x.dtype if isinstance(x, Discrete) else np.dtype(np.float64)).str for x in operands]}
+
+
+# ---- functions whose results carry no gradient -------------------------------------------------------------------------
+#: Functions whose result has a shape that depends on the values: these are guarded.
+BY_VALUE = {np.nonzero, np.flatnonzero, np.argwhere, np.bincount, np.histogram, np.unique, np.extract, np.compress}
+
+#: Functions that look at shape and dtype alone.
+BY_SHAPE = {np.isrealobj, np.iscomplexobj, np.result_type, np.can_cast, np.min_scalar_type, np.common_type, np.einsum_path,
+            np.diag_indices_from, np.tril_indices_from, np.triu_indices_from}
+
+#: Functions that show values to somebody who decides nothing by them.
+SHOWN = {np.array2string, np.array_repr, np.array_str}
+
+#: What a primitive may call, by name.
+CALLABLE: dict[str, Function] = {}
+
+
+def name_of(function: Function) -> str:
+    """The name under which `CALLABLE` knows a function."""
+    module = getattr(function, "__module__", None) or "numpy"
+    return f"{module}.{function.__name__}"
+
+
+class OfNumPy(Primitive):
+    """A function of NumPy's whose results carry no gradient."""
+
+    name = "numpy"
+
+    def __init__(self, **params: Any) -> None:
+        super().__init__(**params)
+        if params["function"] not in CALLABLE:
+            raise ValueError(f"primitive 'numpy': {params['function']!r} is not among the functions it may call")
+
+    def raw(self, inputs: list[Array]) -> Any:
+        """What NumPy gives."""
+        p = self.params
+        operands = as_given(inputs, p["shapes"], p["dtypes"])
+        named = {key: decode(value, operands) for key, value in p["named"].items()}
+        return CALLABLE[p["function"]](*decode(p["args"], operands), **named)
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The results as float64."""
+        out = self.raw(inputs)
+        return [np.asarray(a, np.float64) for a in (out if isinstance(out, tuple) else (out,))]
+
+
+def free(items: Iterable[Any]) -> bool:
+    """Whether Discretes are among some arguments, and no Variable that carries a gradient."""
+    found = False
+    for x in items:
+        if isinstance(x, (list, tuple)):
+            if x and any(isinstance(item, (Variable, list, tuple)) for item in x):
+                if not free(x):
+                    return False
+                found = True
+        elif isinstance(x, Variable):
+            if not isinstance(x, Discrete) and variable.is_recorded(x):
+                return False
+            found = True
+    return found
+
+
+def dummies(x: Any) -> Any:
+    """Zeros in the place of Variables."""
+    if isinstance(x, Variable):
+        return np.zeros(x.shape, x.dtype)
+    return type(x)([dummies(item) for item in x]) if isinstance(x, (list, tuple)) else x
+
+
+def plainly(x: Any) -> Any:
+    """Values in the place of Variables, guarded."""
+    if isinstance(x, Variable):
+        return variable.value_of(x)
+    if isinstance(x, (list, tuple)):
+        return type(x)([plainly(item) for item in x])
+    return variable.freeze(x)
+
+
+def evaluate(function: Function, args: Sequence[Any], kwargs: Options) -> Value:
+    """A function without gradient in a traced function: recorded where it can be, else guarded."""
+    if function in BY_SHAPE:
+        return function(*[dummies(a) for a in args], **{k: dummies(a) for k, a in kwargs.items()})
+    if function in SHOWN:
+        return function(*[variable.unguarded(a) for a in args], **kwargs)
+    if function not in BY_VALUE and CALLABLE.get(name_of(function)) is function:
+        operands: list[Any] = []
+        try:
+            params = {"args": encode(tuple(args), operands), "function": name_of(function),
+                      "named": {key: encode(a, operands) for key, a in kwargs.items() if a is not np._NoValue}}
+        except Unsuitable:
+            operands = []
+        if operands:
+            rule = OfNumPy(**params, **kinds_of(operands))
+            out = rule.raw([np.asarray(variable.unguarded(x), np.float64).reshape(-1) for x in operands])
+            parts = out if isinstance(out, tuple) else (out,)
+            if all(np.asarray(a).dtype.kind in "biuf" for a in parts):
+                made = record(rule, operands, [np.asarray(a).dtype for a in parts])
+                return tuple(made) if isinstance(out, tuple) else made[0]
+    return function(*[plainly(a) for a in args], **{k: plainly(a) for k, a in kwargs.items()})
+
+
+# ---- gathering by indices that are traced ------------------------------------------------------------------------------
+class Positions(Primitive):
+    """Positions in C order of what an index selects."""
+
+    name = "positions"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """Positions as numbers."""
+        p = self.params
+        places = np.arange(math.prod(p["shape"])).reshape(p["shape"])
+        return [np.asarray(places[decode(p["index"], as_given(inputs, p["shapes"], p["dtypes"]))], np.float64)]
+
+
+class Take(Primitive):
+    """Elements of a flat source by flat positions; negative ones count from the end."""
+
+    name = "take"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The elements."""
+        return [inputs[0][inputs[1].astype(np.int64)]]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """Each element's gradient goes where it came from."""
+        return [record(PutAdd(size=operands[0].size), [upstream[0], operands[1]])[0], None]
+
+
+class PutAdd(Primitive):
+    """A vector that is the sum of flat values at flat positions, and nothing elsewhere."""
+
+    name = "put_add"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The vector."""
+        out = np.full(self.params["size"], -0.0)
+        np.add.at(out, inputs[1].astype(np.int64), inputs[0])
+        return [out]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """The gradient of the values."""
+        return [record(Take(), [upstream[0], operands[1]])[0], None]
+
+
+def take(x: Variable, positions: Variable) -> Value:
+    """Elements of x by positions in C order that are traced themselves."""
+    out = record(Take(), [np.ravel(x), np.ravel(positions)])[0]
+    if isinstance(x, Discrete):
+        out = variable.discrete(out, x.dtype)
+    return np.reshape(out, positions.shape)
+
+
+def indexed(x: Variable, key: Any) -> Value:
+    """``x[key]`` where whole numbers in the key are traced; truth values decide the shape and are guarded."""
+    items = list(key) if isinstance(key, tuple) else [key]
+    for k, item in enumerate(items):
+        if isinstance(item, Discrete):
+            if item.dtype.kind == "b":
+                items[k] = np.asarray(variable.value_of(item))
+            elif item.dtype.kind == "f":
+                items[k] = item.astype(np.int64)
+    if not any(isinstance(item, Discrete) for item in items):
+        return x[tuple(items)]
+    if len(items) == 1 and x.ndim == 1:
+        return take(x, items[0])
+    operands: list[Any] = []
+    try:
+        index = encode(tuple(items), operands)
+    except Unsuitable:
+        return x[tuple([plainly(item) for item in items])]
+    rule = Positions(shape=list(x.shape), index=index, **kinds_of(operands))
+    return take(x, record(rule, operands, [np.int64])[0])
+
+
+variable.register({}, {"indexed": indexed, "primitive": evaluate}, {})
+
+
+# ---- reductions --------------------------------------------------------------------------------------------------------
+class Extremum(Primitive):
+    """A largest or smallest element over axes; elements that tie share the gradient."""
+
+    name = "extremum"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The elements."""
+        p = self.params
+        reduce = getattr(np, p["ufunc"]).reduce
+        return [np.asarray(reduce(inputs[0].reshape(p["shape"]), axis=tuple(p["axes"]), keepdims=p["keepdims"]))]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """Where an element is the result, its share of the gradient; elsewhere nothing."""
+        p = self.params
+        x, axes = np.reshape(operands[0], p["shape"]), tuple(p["axes"])
+        kept = [1 if d in axes else n for d, n in enumerate(p["shape"])]
+        v, g = np.reshape(results[0], kept), np.reshape(upstream[0], kept)
+        chosen = np.logical_or(x == v, np.logical_and(np.isnan(x), np.isnan(v)))
+        share = g / np.sum(chosen, axis=axes, keepdims=True)
+        return [np.ravel(np.where(chosen, np.broadcast_to(share, x.shape), -0.0))]
+
+
+#: What `extremum` is asked for -> the ufunc whose reduction it is.
+EXTREMA = {np.max: "maximum", np.min: "minimum", np.fmax.reduce: "fmax", np.fmin.reduce: "fmin"}
+
+
+def extremum(a: Variable, function: Function, axes: Shape, keepdims: bool) -> Value:
+    """A largest or smallest element over axes."""
+    rule = Extremum(ufunc=EXTREMA[function], shape=list(a.shape), axes=list(axes), keepdims=keepdims)
+    return record(rule, [a], [a.dtype] if isinstance(a, Discrete) else None)[0]
+
+
+class Product(Primitive):
+    """A product over axes."""
+
+    name = "prod"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The products."""
+        p = self.params
+        return [np.asarray(np.prod(inputs[0].reshape(p["shape"]), axis=tuple(p["axes"]), keepdims=p["keepdims"]))]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """For each factor the product of all others: those before times those behind."""
+        p = self.params
+        axes, last = tuple(p["axes"]), tuple(range(-len(p["axes"]), 0))
+        x = np.moveaxis(np.reshape(operands[0], p["shape"]), axes, last)
+        rows = np.reshape(x, (*x.shape[:x.ndim - len(axes)], -1))
+        others = before(rows) * before(rows[..., ::-1])[..., ::-1]
+        g = np.reshape(upstream[0], [1 if d in axes else n for d, n in enumerate(p["shape"])])
+        return [np.ravel(g * np.moveaxis(np.reshape(others, x.shape), last, axes))]
+
+
+def before(x: Value) -> Value:
+    """The product of all elements before each one along the last axis."""
+    return np.cumprod(np.concatenate([np.ones((*x.shape[:-1], 1)), x[..., :-1]], axis=-1), axis=-1)
+
+
+def prod(a: Variable, axes: Shape, keepdims: bool) -> Value:
+    """The product over axes."""
+    dtypes = [np.int64 if a.dtype.kind == "b" else a.dtype] if isinstance(a, Discrete) else None
+    return record(Product(shape=list(a.shape), axes=list(axes), keepdims=keepdims), [a], dtypes)[0]
+
+
+class CumulativeSum(Primitive):
+    """Sums of the first 1, 2, 3, ... elements along an axis."""
+
+    name = "cumsum"
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The sums."""
+        return [np.cumsum(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """The sums from the other end."""
+        p = self.params
+        g = np.flip(np.reshape(upstream[0], p["shape"]), p["axis"])
+        return [np.ravel(np.flip(np.cumsum(g, p["axis"]), p["axis"]))]
+
+
+class CumulativeProduct(Primitive):
+    """Products of the first 1, 2, 3, ... elements along an axis."""
+
+    name = "cumprod"
+    exact = False
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The products."""
+        return [np.cumprod(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """Everything before an element, times what follows and is still to be multiplied; nothing is divided by."""
+        p = self.params
+        x = np.moveaxis(np.reshape(operands[0], p["shape"]), p["axis"], -1)
+        g = np.moveaxis(np.reshape(upstream[0], p["shape"]), p["axis"], -1)
+        rest = [g[..., -1]]
+        for k in range(x.shape[-1] - 2, -1, -1):
+            rest.append(g[..., k] + x[..., k + 1] * rest[-1])
+        return [np.ravel(np.moveaxis(before(x) * np.stack(rest[::-1], -1), -1, p["axis"]))]
+
+
+def cumulative(a: Variable, function: Function, axis: int) -> Value:
+    """np.cumsum or np.cumprod along an axis."""
+    dtypes = [np.int64 if a.dtype.kind == "b" else a.dtype] if isinstance(a, Discrete) else None
+    return record(PRIMITIVES[function.__name__](shape=list(a.shape), axis=axis), [a], dtypes)[0]
+
+
+CALLABLE |= {name_of(f): f for f in vars(np).values() if isinstance(f, np.ufunc)}
+CALLABLE |= {name_of(f): f for f in (np.take, np.take_along_axis, np.repeat, np.roll, np.tile, np.delete)}
