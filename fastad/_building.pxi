@@ -417,6 +417,7 @@ def call(rule, inputs, outputs, str name):
     cdef Wide *w
     if not flows(ins, name):
         return [with_data(np.array(v), CONSTANT) for v in outs]
+    ins = [x if recorded(x) else input_variable(values_of(x)) for x in ins]      # a constant has no slots yet
     for v in outs:
         slots += v.size
     tape = settle(ins, slots, 1, 2 + 2 * (n_in + n_out), name)
