@@ -7,7 +7,7 @@
 #define FASTAD_EXECUTE_H
 #define RUN_STRIP 512  /* slots of a strip: what a run works on stays in the first-level cache */
 
-enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL };
+enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL, K_COPY, K_SUM };
 
 typedef struct {
     int64_t n, v, a, b;    /* how many elements; slots of the result and the operands, b -1: one operand */
@@ -15,8 +15,16 @@ typedef struct {
     int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool or of the calls */
     int32_t kind, op;
     int32_t av, aa, ab;    /* whether result and operands go on from strip to strip */
+    int32_t ra, rb;        /* whether an operand is read where the caller has it: number of the region, or -1 */
     int32_t unused;
 } fa_instruction;
+
+/* An argument that is read where the caller has it; `start` is the slot that it would begin at. */
+typedef struct { const double *data; int64_t start; } fa_region;
+
+static inline const double *operand_at(int64_t slot, int32_t region, const fa_region *regions, const double *w, ssize lanes) {
+    return region >= 0 && regions ? regions[region].data + (slot - regions[region].start) : w + slot * lanes;
+}
 
 /* The numbers of n slots that lie anywhere, as a line. */
 static void collect_slots(ssize n, const int64_t *slots, const double *w, ssize lanes, double *d) {
@@ -24,13 +32,25 @@ static void collect_slots(ssize n, const int64_t *slots, const double *w, ssize 
     else for (ssize i = 0; i < n; i++) memcpy(d + i * lanes, w + slots[i] * lanes, (size_t)lanes * sizeof(double));
 }
 
+/* v (= or +=) the sum of a strip, as NumPy's pairwise sum has it. */
+static void add_up(ssize n, const double *x, double *v, ssize lanes, int first) {
+    if (first) for (ssize l = 0; l < lanes; l++) v[l] = -0.0;
+    if (lanes == 1) {
+        char *args[3] = {(char *)v, (char *)x, (char *)v};
+        const intptr_t count = n, steps[3] = {0, sizeof(double), 0};
+        fa_loops[OP_add].call(args, &count, steps, fa_loops[OP_add].data);
+    }
+    else for (ssize i = 0; i < n; i++) fa_add_into(lanes, x + i * lanes, v);
+}
+
 /* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache. */
-static void execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work) {
+static void execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work,
+                        const fa_region *regions) {
     const ssize n = (ssize)p->n, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
     for (ssize start = 0; start < n; start += strip) {
         const ssize m = n - start < strip ? n - start : strip;
         for (const fa_instruction *q = p; q < p + count; q++) {
-            const double *x = w + (q->a + (q->aa ? start : 0)) * lanes, *y = 0;
+            const double *x = operand_at(q->a + (q->aa ? start : 0), q->ra, regions, w, lanes), *y = 0;
             if (q->ia >= 0) {
                 collect_slots(m, pool + q->ia + start, w, lanes, work);
                 x = work;
@@ -39,7 +59,11 @@ static void execute_run(const fa_instruction *p, ssize count, const int64_t *poo
                 collect_slots(m, pool + q->ib + start, w, lanes, work + RUN_STRIP * lanes);
                 y = work + RUN_STRIP * lanes;
             }
-            else if (q->b >= 0) y = w + (q->b + (q->ab ? start : 0)) * lanes;
+            else if (q->b >= 0) y = operand_at(q->b + (q->ab ? start : 0), q->rb, regions, w, lanes);
+            if (q->kind == K_SUM) {
+                add_up(m, x, w + q->v * lanes, lanes, start == 0);
+                continue;
+            }
             fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? start : 0)) * lanes);
         }
     }
@@ -72,7 +96,7 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
 }
 
 /* A map over the layout in the pool; with lanes these are one more axis, the innermost. */
-static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes) {
+static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes, const fa_region *regions) {
     const int64_t *layout = pool + p->first;
     int64_t wider[4 * MAX_DIMS + 5];
     if (lanes > 1) {
@@ -85,7 +109,8 @@ static void execute_map(const fa_instruction *p, const int64_t *pool, double *w,
         }
         layout = wider;
     }
-    map_forward(p->op, p->kind == K_ADD, layout, w + p->a * lanes, p->b >= 0 ? w + p->b * lanes : 0, w + p->v * lanes);
+    map_forward(p->op, p->kind == K_ADD, layout, operand_at(p->a, p->ra, regions, w, lanes),
+                p->b >= 0 ? operand_at(p->b, p->rb, regions, w, lanes) : 0, w + p->v * lanes);
 }
 
 /* A matrix product for each lane: the lanes are the innermost loop. */
@@ -106,7 +131,7 @@ static void execute_matmul(const int64_t *p, const double *a, const double *b, d
 
 /* Execute the instructions [first, last) up to one that needs Python; returns where it stopped. */
 static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
-                        const int64_t *pool, double *w, ssize lanes, double *work) {
+                        const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
     for (ssize i = first; i < last; i++) {
         const fa_instruction *p = code + i;
         switch (p->kind) {
@@ -115,19 +140,21 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             else execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
             break;
         case K_RUN:
-            execute_run(p + 1, (ssize)p->count, pool, w, lanes, work);
+            execute_run(p + 1, (ssize)p->count, pool, w, lanes, work, regions);
             i += (ssize)p->count;
             break;
-        case K_MAP: case K_ADD: execute_map(p, pool, w, lanes); break;
+        case K_MAP: case K_ADD: execute_map(p, pool, w, lanes, regions); break;
         case K_FILL:
             for (ssize k = 0; k < (ssize)p->n; k++) memcpy(w + (p->v + k) * lanes, w + p->a * lanes, (size_t)lanes * sizeof(double));
             break;
         case K_CHAIN: execute_chain(p, pool, w, lanes); break;
         case K_MATMUL:
-            if (lanes == 1) matmul_forward(pool + p->first, w + p->a, w + p->b, w + p->v);
+            if (lanes == 1) matmul_forward(pool + p->first, operand_at(p->a, p->ra, regions, w, 1), operand_at(p->b, p->rb, regions, w, 1),
+                                           w + p->v);
             else execute_matmul(pool + p->first, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes, lanes);
             break;
         case K_GATHER: collect_slots((ssize)p->n, pool + p->ia, w, lanes, w + p->v * lanes); break;
+        case K_COPY: memcpy(w + p->v * lanes, w + p->a * lanes, (size_t)(p->n * lanes) * sizeof(double)); break;
         default: return i;
         }
     }

@@ -2,8 +2,14 @@
 from libc.stdint cimport int32_t, int64_t
 
 
+cdef struct Region:
+    const double *data                # an argument that is read where the caller has it
+    int64_t start                     # the slot that it would begin at
+
+
 cdef class Workspace:
     """The memory of one call: the slots, `lanes` numbers each."""
+    cdef Region *regions
     cdef double *w
     cdef double *work                 # for operands that are collected from anywhere
     cdef Py_ssize_t lanes
@@ -12,6 +18,7 @@ cdef class Workspace:
 cdef class Code:
     """Instructions over slots: immutable, so that threads can share it."""
     cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
+    cdef readonly list regions                  # (slot, size) of arguments that are read where the caller has them
     cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
     cdef readonly Py_ssize_t n_slots
     cdef readonly object stops                  # where execution stops for a call or to look at signals, see `stops`
@@ -36,7 +43,9 @@ cdef class Evaluator:
     cdef readonly list dims                     # the shape of each input
     cdef Py_ssize_t n_inputs, n_results
     cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
-    cdef list lists                             # index lists of results, None where the slots are in a row
+    cdef list lists                             # of results: None where the slots are in a row, (slot, length) pairs, or slots
+    cdef list region_of                         # number of the region of each input, -1 for none
+    cdef list capture_region                    # the same for captured arrays
     cdef const int64_t *_guards
     cdef const double *_expected
 

@@ -24,13 +24,13 @@ cdef object tracing = variable.is_tracing
 
 cdef enum:
     RUN_STRIP = 512                   # as in _execute.h
-    SIZE = 88                         # of an instruction
+    SIZE = 96                         # of an instruction
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     SHORT = 2000                      # and so much is not worth letting go of the GIL
 
-KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call")
+KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
 INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
-                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "unused")])
+                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "unused")])
 SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
 STRIP = RUN_STRIP
 assert INSTRUCTION.itemsize == SIZE
@@ -39,6 +39,7 @@ assert INSTRUCTION.itemsize == SIZE
 cdef class Workspace:
     def __dealloc__(self):
         PyMem_RawFree(self.w)
+        PyMem_RawFree(self.regions)
 
 
 cdef class Code:
@@ -51,6 +52,8 @@ cdef class Code:
     calls : list
         Rules of the CALL instructions.
     n_slots : int
+    regions : list of (slot, size)
+        Arguments that are read where the caller has them.
 
     Raises
     ------
@@ -58,13 +61,13 @@ cdef class Code:
         When an instruction reaches outside of the workspace or the tables.
     """
 
-    def __init__(self, instructions, scalars, pool, image, list calls, Py_ssize_t n_slots):
+    def __init__(self, instructions, scalars, pool, image, list calls, Py_ssize_t n_slots, list regions=[]):
         self.instructions = np.ascontiguousarray(instructions, INSTRUCTION)
         self.scalars = np.ascontiguousarray(scalars, SCALAR)
         self.pool = np.ascontiguousarray(pool, np.int64)
         self.image = np.ascontiguousarray(image, np.float64)
         self.calls = calls
-        self.n_slots = n_slots
+        self.n_slots, self.regions = n_slots, regions
         for table in (self.instructions, self.scalars, self.pool, self.image):
             table.setflags(write=False)
         validate(self)
@@ -91,6 +94,12 @@ cdef class Code:
         if space.w is NULL:
             raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's workspace")
         space.work = space.w + self.n_slots * lanes
+        space.regions = <Region *>PyMem_RawMalloc((len(self.regions) + 1) * sizeof(Region))
+        if space.regions is NULL:
+            raise MemoryError()
+        for k in range(len(self.regions)):
+            space.regions[k].start = self.regions[k][0]
+            space.regions[k].data = space.w + space.regions[k].start
         if lanes == 1:
             memcpy(space.w, self._image, n * sizeof(double))
         else:
@@ -106,14 +115,17 @@ cdef class Code:
 
     cdef int execute(self, Workspace space) except -1:
         """Run all instructions."""
+        cdef const void *regions = NULL
         cdef Py_ssize_t at = 0, stop, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        if space.lanes == 1:
+            regions = space.regions
         while at < n:
             stop = self._stops[k]
             if self._stops[k + 1]:
                 with nogil:
-                    at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work)
+                    at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             else:
-                at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work)
+                at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             k += 2
             if at == n:
                 break
@@ -156,7 +168,7 @@ def stops(instructions):
     cost = np.maximum(instructions["n"] * np.maximum(instructions["count"], 1), 1)
     rows, start, work = [], 0, 0
     for k, kind in enumerate(instructions["kind"].tolist()):
-        if kind == 2:                                 # the lines of a run go with it
+        if kind == 2 or kind == 11:                   # the lines of a run go with it
             continue
         if kind == 9:
             rows += [k, work > SHORT, 1]
@@ -185,19 +197,21 @@ def validate(Code code):
     while k < len(ins):
         p = ins[k]
         kind = int(p["kind"])
-        if not 0 <= kind < len(KINDS) or kind == 2:
+        if not 0 <= kind < len(KINDS) or kind == 2 or kind == 11:
             raise ValueError(f"program: instruction {k} is of no kind")
         if kind == 1:
             count = int(p["count"])
             if not 0 < count < len(ins) - k:
                 raise ValueError(f"program: run {k} has no lines")
             for q in ins[k + 1:k + 1 + count]:
-                if q["kind"] != 2 or q["n"] != p["n"]:
+                if q["kind"] not in (2, 11) or q["n"] != p["n"]:
                     raise ValueError(f"program: run {k} holds something else than lines of its length")
                 check_line(q, pool, n)
+                check_regions(code, q)
             k += count + 1
             continue
         check_single(code, p, kind)
+        check_regions(code, p)
         k += 1
 
 
@@ -219,32 +233,75 @@ cdef int check_slots(object pool, Py_ssize_t first, Py_ssize_t count, Py_ssize_t
     return 0
 
 
+cdef int check_regions(Code code, object p) except -1:
+    """Check that operands said to be in a region are."""
+    cdef Py_ssize_t low, high, first
+    kind = int(p["kind"])
+    for which, (slot, on, index, region) in enumerate(((p["a"], p["aa"], p["ia"], p["ra"]), (p["b"], p["ab"], p["ib"], p["rb"]))):
+        if region < 0:
+            continue
+        if kind not in (2, 3, 4, 7, 11) or index >= 0 or slot < 0 or region >= len(code.regions):
+            bad("a region")
+        first, size = code.regions[region]
+        low, high = slot, slot
+        if kind == 2 or kind == 11:
+            high = slot + p["n"] - 1 if on else slot + min(<Py_ssize_t>p["n"], RUN_STRIP) - 1
+        elif kind == 7:
+            low, high = matrix_bounds(code.pool, p["first"], which + 1, slot)
+        else:
+            low, high = view_bounds(code.pool, p["first"], which + 1, slot)
+        if low < first or high >= first + size:
+            bad("a region")
+    return 0
+
+
+cdef tuple view_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t slot):
+    """First and last slot of one operand (0 the result, 1, 2) of a layout in the pool."""
+    nd = int(pool[first])
+    low = high = slot
+    for d in range(nd):
+        length, stride = int(pool[first + 1 + d]), int(pool[first + 1 + (which + 1) * nd + d])
+        if length < 1:
+            bad("a layout")
+        low += min(stride, 0) * (length - 1)
+        high += max(stride, 0) * (length - 1)
+    return low, high
+
+
+cdef tuple matrix_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t slot):
+    """The same of a matrix product."""
+    q = [int(z) for z in pool[first:first + 13]]
+    sizes = ((q[0], q[1], q[2]), (q[0], q[1], q[3]), (q[0], q[3], q[2]))[which]
+    low = high = int(slot)
+    for m, s in zip(sizes, q[4 + 3 * which:7 + 3 * which]):
+        low += min(s, 0) * (m - 1)
+        high += max(s, 0) * (m - 1)
+    return low, high
+
+
 cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
     """Check one line of a run."""
     cdef Py_ssize_t length = q["n"], strip = min(length, RUN_STRIP)
-    if not 0 < q["op"] < OP_COUNT:
+    if q["kind"] == 11:
+        within(q["v"], 1, n, "a sum")
+        if q["b"] != -1 or q["ib"] >= 0:
+            bad("a sum")
+    elif not 0 < q["op"] < OP_COUNT:
         bad("an opcode")
-    for slot, step, index in ((q["v"], q["av"], -1), (q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"])):
+    for slot, step, index in ((q["v"], q["av"] if q["kind"] == 2 else 0, -1), (q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"])):
         if index >= 0:
             check_slots(pool, index, length, n)
-        elif slot != -1:
+        elif slot != -1 and (q["kind"] == 2 or slot != q["v"]):
             within(slot, length if step else strip, n, "a line")
-    if q["v"] < 0 or (q["a"] < 0 and q["ia"] < 0) or (fa_rows[<int>q["op"]].arity == 2 and q["b"] < 0 and q["ib"] < 0):
+    if q["v"] < 0 or (q["a"] < 0 and q["ia"] < 0) or (q["kind"] == 2 and fa_rows[<int>q["op"]].arity == 2
+                                                                      and q["b"] < 0 and q["ib"] < 0):
         bad("a line")
     return 0
 
 
 cdef int check_view(object pool, Py_ssize_t first, int which, Py_ssize_t slot, Py_ssize_t n) except -1:
     """Check one operand (0 the result, 1, 2) of a layout in the pool."""
-    cdef Py_ssize_t nd = pool[first], low = slot, high = slot
-    for d in range(nd):
-        length, stride = int(pool[first + 1 + d]), int(pool[first + 1 + (which + 1) * nd + d])
-        if length < 1:
-            bad("a layout")
-        if stride < 0:
-            low += stride * (length - 1)
-        else:
-            high += stride * (length - 1)
+    low, high = view_bounds(pool, first, which, slot)
     if low < 0 or high >= n:
         bad("a view")
     return 0
@@ -288,14 +345,18 @@ cdef int check_single(Code code, object p, int kind) except -1:
         q = [int(z) for z in pool[first:first + 13]]
         if min(q[:4]) < 1 or max(q[:4]) > 1 << 40:
             bad("a matrix product")
-        for slot, sizes, strides in ((p["v"], q[0:3], q[4:7]), (p["a"], (q[0], q[1], q[3]), q[7:10]), (p["b"], (q[0], q[3], q[2]), q[10:13])):
-            low = int(slot) + sum([min(s, 0) * (m - 1) for m, s in zip(sizes, strides)])
-            high = int(slot) + sum([max(s, 0) * (m - 1) for m, s in zip(sizes, strides)])
+        for which, slot in enumerate((p["v"], p["a"], p["b"])):
+            low, high = matrix_bounds(pool, first, which, slot)
             if low < 0 or high >= n:
                 bad("a matrix product")
     elif kind == 8:
         within(p["v"], length, n, "a gather")
         check_slots(pool, p["ia"], length, n)
+    elif kind == 10:
+        within(p["v"], length, n, "a copy")
+        within(p["a"], length, n, "a copy")
+        if p["v"] < p["a"] + length and p["a"] < p["v"] + length:
+            bad("a copy")
     else:
         within(p["count"], 1, len(code.calls), "a call")
         within(first, 1, len(pool), "a call")
@@ -368,17 +429,27 @@ cdef class Evaluator:
             if slots.shape[0] != int(np.prod(shape, dtype=np.int64)):
                 raise ValueError("program: a result has another shape")
             check_slots(slots, 0, slots.shape[0], n)
-            row = slots.shape[0] == 0 or bool((np.diff(slots) == 1).all())
+            breaks = np.flatnonzero(np.diff(slots) != 1) + 1
+            row = len(breaks) == 0
             self.where[2 * (self.n_inputs + k)] = (slots[0] if slots.shape[0] else 0) if row else -1
             self.where[2 * (self.n_inputs + k) + 1] = slots.shape[0]
-            self.lists.append(None if row else slots)
+            if not row and len(breaks) * 8 < slots.shape[0]:      # a few stretches
+                starts = np.concatenate([[0], breaks])
+                lengths = np.diff(np.append(starts, slots.shape[0]))
+                self.where[2 * (self.n_inputs + k)] = -2
+                self.lists.append(np.ascontiguousarray(np.stack([slots[starts], lengths], axis=1)))
+            else:
+                self.lists.append(None if row else slots)
+        starts = [slot for slot, _ in code.regions]
+        self.region_of = [starts.index(slot) if slot in starts and np.prod(shape) else -1 for slot, shape in inputs]
+        self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
 
     def __dealloc__(self):
         PyMem_RawFree(self.where)
 
     cdef int load(self, Workspace space, object leaves) except -1:
         """Copy the arguments in; -2 when one is not what the program was made for."""
-        cdef Py_ssize_t k, size
+        cdef Py_ssize_t k, size, region
         cdef double *w
         cdef object x
         if len(leaves) != self.n_inputs:
@@ -397,18 +468,32 @@ cdef class Evaluator:
                 x = np.array(x, dtype=float64, order="C")
             if not same_shape(<ndarray>x, <tuple>self.dims[k]):
                 return -2
+            region = self.region_of[k]
+            if region >= 0 and space.lanes == 1 and x is leaves[k]:
+                space.regions[region].data = <const double *>PyArray_DATA(<ndarray>x)
+                continue
             memcpy(w, PyArray_DATA(<ndarray>x), size * sizeof(double))
+            if region >= 0:
+                space.regions[region].data = w
         return 0
 
     cdef int load_captures(self, Workspace space) except -1:
         """Copy captured arrays in; -2 when one that must not has changed."""
         cdef object x
+        cdef Py_ssize_t region, k = -1
         for array, slot in self.captures:
             x = array
+            k += 1
+            region = self.capture_region[k]
             if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
                     or not PyArray_ISBEHAVED_RO(<ndarray>x):
                 x = np.array(x, dtype=float64, order="C")
+            if region >= 0 and space.lanes == 1 and x is array:
+                space.regions[region].data = <const double *>PyArray_DATA(<ndarray>x)
+                continue
             memcpy(space.w + <Py_ssize_t>slot, PyArray_DATA(<ndarray>x), PyArray_SIZE(<ndarray>x) * sizeof(double))
+            if region >= 0:
+                space.regions[region].data = space.w + <Py_ssize_t>slot
         for array, copy in self.frozen:
             if not np.array_equal(array, copy):
                 return -2
@@ -430,6 +515,11 @@ cdef class Evaluator:
         cdef const int64_t *slots
         if slot >= 0:
             memcpy(out, space.w + slot, size * sizeof(double))
+        elif slot == -2:
+            slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
+            for i in range(PyArray_DIM(<ndarray>self.lists[k], 0)):
+                memcpy(out, space.w + slots[2 * i], slots[2 * i + 1] * sizeof(double))
+                out += slots[2 * i + 1]
         else:
             slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
             for i in range(size):
@@ -472,7 +562,7 @@ cdef class Evaluator:
                 self.copy_result(space, k, <double *>PyArray_DATA(<ndarray?>x))
             elif len(shape) == 0:
                 d = self.where[2 * (self.n_inputs + k)]
-                x = float64(space.w[d if d >= 0 else <Py_ssize_t>self.lists[k][0]])
+                x = float64(space.w[d])
             else:
                 for d in range(len(shape)):
                     dims[d] = shape[d]
@@ -502,16 +592,17 @@ cdef class Evaluator:
         cdef double *y
         cdef double *w
         cdef const int64_t *slots
-        cdef Workspace single
+        cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
         if self.captures or self.frozen:
-            single = self.code.workspace(1)
-            if self.load_captures(single) == -2:
-                return False
+            for array, copy in self.frozen:
+                if not np.array_equal(array, copy):
+                    return False
             for array, at in self.captures:
+                array = np.ascontiguousarray(array, float64)
+                x = <const double *>PyArray_DATA(<ndarray>array)
                 for i in range(array.size):
                     for l in range(lanes):
-                        space.w[(<Py_ssize_t>at + i) * lanes + l] = single.w[<Py_ssize_t>at + i]
-            self.code.give_back(single)
+                        space.w[(<Py_ssize_t>at + i) * lanes + l] = x[i]
         for row in range(first, last, lanes):
             m = min(lanes, last - row)
             for k in range(self.n_inputs):
@@ -534,7 +625,7 @@ cdef class Evaluator:
                 y = <double *>PyArray_DATA(<ndarray?>out[k]) + row * size
                 slots = NULL
                 if slot < 0:
-                    slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
+                    slots = <const int64_t *>PyArray_DATA(<ndarray>full[k])
                 for i in range(size):
                     w = space.w + (slot + i if slots is NULL else slots[i]) * lanes
                     for l in range(m):
@@ -602,5 +693,5 @@ cdef class Bound:
                 for k in range(1, e.n_results):
                     e.copy_result(self.space, k, <double *>PyArray_DATA(<ndarray>self.buffers[k - 1]))
                 k = e.where[2 * e.n_inputs]
-                return self.space.w[k if k >= 0 else <Py_ssize_t>e.lists[0][0]]
+                return self.space.w[k]
         return self.slow(args, self.buffers)

@@ -283,4 +283,4 @@ cdef int harvest(Tape t, Handle h) except -1
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
 cdef object add_hook(Handle h, object function)
 cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,
-                        Py_ssize_t lanes, double *work) noexcept nogil
+                        Py_ssize_t lanes, double *work, const void *regions) noexcept nogil

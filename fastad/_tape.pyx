@@ -58,8 +58,10 @@ cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
         pass
     ctypedef struct fa_scalar_instruction:
         pass
+    ctypedef struct fa_region:
+        pass
     Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
-                          const int64_t *pool, double *w, Py_ssize_t lanes, double *work) noexcept nogil
+                          const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const fa_region *regions) noexcept nogil
 
 cdef extern from "_scalar.h":
     void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
@@ -606,9 +608,10 @@ include "_collect.pxi"
 
 
 cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,
-                        Py_ssize_t lanes, double *work) noexcept nogil:
+                        Py_ssize_t lanes, double *work, const void *regions) noexcept nogil:
     """Execute instructions of a compiled function up to one that needs Python; the block kernels are in this module."""
-    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, pool, w, lanes, work)
+    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, pool, w, lanes, work,
+                      <const fa_region *>regions)
 
 
 # ---- this thread's tape; the loops of NumPy and SciPy ----------------------------------------------------------------

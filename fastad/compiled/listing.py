@@ -174,6 +174,13 @@ class Listing:
         self._grow_current()
         return self.current[slots]
 
+    def scattered(self, view: View) -> bool:
+        """Whether the values of a view are not where its slots are, nor all shifted alike."""
+        if self.current is None or not view.size:
+            return False
+        shift = self.where(view.slots()) - view.slots()
+        return bool((shift != shift[0]).any())
+
     def operand(self, view: View, time: int) -> View:
         """An operand as a view on slots where its values are; collected first where they are scattered."""
         if self.current is None or view.size == 0:
@@ -239,7 +246,7 @@ class Listing:
         slots = out.slots()
         adds = bool(w["flags"] & ACCUMULATE)
         x = View(int(w["a"]), shape, strides[1])
-        if int(w["op"]) == OPCODE["positive"] and not adds and out.size <= SMALL:
+        if int(w["op"]) == OPCODE["positive"] and not adds and (out.size <= SMALL or self.scattered(x)):
             self.known[slots] = 0
             self.rename(slots, x.slots())
             return

@@ -17,6 +17,8 @@ from .passes.simplify import simplify
 
 __all__ = ["Program", "build"]
 
+#: Of a table of scalar instructions or guards the listing shows so many.
+MOST_LINES = 200
 NAMES = {code: name for name, code in OPCODE.items()}
 
 
@@ -52,8 +54,10 @@ class Program:
         lines += [f"  captured s{slot:<8} {np.shape(array)}" for array, slot in self.evaluator.captures]
         for row in code.instructions:
             lines += described(row, code)
-        lines += [f"  guard    s{slot} == {value:g}"
-                  for slot, value in zip(self.evaluator.guards, self.evaluator.expected, strict=True)]
+        guards = list(zip(self.evaluator.guards, self.evaluator.expected, strict=True))
+        lines += [f"  guard    s{slot} == {value:g}" for slot, value in guards[:MOST_LINES]]
+        if len(guards) > MOST_LINES:
+            lines.append(f"  ... and {len(guards) - MOST_LINES} guards more")
         lines += [f"  result   {slots_text(slots)} {shape}" for shape, slots in self.evaluator.results]
         return "\n".join(lines)
 
@@ -82,6 +86,8 @@ def described(row: Any, code: Any) -> list[str]:
             operands.append(slots_text(code.pool[index:index + n]))
         elif row[name] >= 0:
             operands.append(f"s{row[name]}" + (f"..{row[name] + n - 1}" if on and n > 1 else ""))
+    if kind == "sum":
+        return [f"  sum      s{v} = sum of {', '.join(operands)}"]
     if kind in ("line", "map", "add"):
         name = NAMES[int(row["op"])]
         return [f"  {kind:<8} s{v}..{v + n - 1} {'+=' if kind == 'add' else '='} {name}({', '.join(operands)})"]

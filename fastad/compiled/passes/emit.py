@@ -1,6 +1,7 @@
 """From steps to tables: slots are numbered anew, maps over one iteration space become runs, instructions are written."""
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,10 @@ from .regroup import Step
 
 __all__ = ["Emitter"]
 
+#: Lines are split into at most so many parts more where an operand goes on elsewhere.
+MOST_PARTS = 4
+#: Smaller inputs are copied in.
+LARGE = 2048
 KIND = {name: k for k, name in enumerate(KINDS)}
 
 
@@ -81,12 +86,12 @@ class Emitter:
         for k, step in enumerate(self.steps):
             if step.kind == "line" and step.block is None:
                 self.lines[k] = [self._constant_line(slots) for slots in step.operands]
-            elif step.kind == "line":
+            elif step.in_run:
                 self.lines[k] = [self._constant_line(slots) if slots is not None and len(set(slots[[0, -1]])) == 1
                                  else ("", None) for slots in step.operands]
         needed = [self.wanted]
         for k, step in enumerate(self.steps):
-            if step.kind in ("line", "scalars", "chain"):
+            if step.kind in ("line", "sum", "scalars", "chain"):
                 given = self.lines.get(k) or [("", None)] * len(step.operands)
                 needed += [slots for slots, (how, _) in zip(step.operands, given, strict=True) if slots is not None and not how]
             elif step.block is not None and step.block.index is not None:
@@ -133,7 +138,7 @@ class Emitter:
     def instruction(self, kind: str, **fields: Any) -> None:
         """Write one instruction."""
         row = {"n": 0, "v": 0, "a": 0, "b": -1, "ia": -1, "ib": -1, "first": 0, "count": 0, "op": 0, "av": 1, "aa": 1,
-               "ab": 1, "unused": 0, **fields, "kind": KIND[kind]}
+               "ab": 1, "ra": -1, "rb": -1, "unused": 0, **fields, "kind": KIND[kind]}
         self.rows.append(tuple(row[name] for name in INSTRUCTION.names))
 
     def operand(self, k: int, which: int) -> tuple[int, int, int]:
@@ -161,44 +166,82 @@ class Emitter:
         at = 0
         while at < len(order):
             step = self.steps[order[at]]
-            if step.kind != "line":
+            if not step.in_run:
                 self._single(step)
                 at += 1
                 continue
             end = at
             while end < len(order) and self._together(step, self.steps[order[end]]):
                 end += 1
-            self.instruction("run", n=len(step.out), count=end - at)
+            self.instruction("run", n=step.n, count=end - at)
             for k in order[at:end]:
                 self._line(k, read, scratch)
             at = end
         instructions = np.array(self.rows, INSTRUCTION)
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
         pool = np.concatenate(self.pool) if self.pool else np.empty(0, np.int64)
-        return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots)
+        regions = self._regions(instructions, scalars, pool)
+        return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
+
+    def _regions(self, instructions: Any, scalars: Any, pool: Any) -> list[tuple[int, int]]:
+        """Large inputs that only array operations read: they are read where the caller has them."""
+        found: list[tuple[int, int]] = []
+        large = [(int(self.place[view.base]), view.size) for view in self.code.inputs
+                 if view.size >= LARGE and self.place[view.base] >= 0]
+        if not large:
+            return found
+        singly = np.zeros(self.n_slots + 1, bool)
+        singly[self.place[self.wanted]] = True
+        singly[scalars["a"]] = singly[scalars["b"]] = True
+        kinds = instructions["kind"]
+        for row in instructions[~np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])]:
+            kind, first, n = KINDS[row["kind"]], int(row["first"]), int(row["n"])
+            if kind in ("copy", "fill"):
+                singly[row["a"]:row["a"] + (n if kind == "copy" else 1)] = True
+            elif kind == "gather":
+                singly[pool[row["ia"]:row["ia"] + n]] = True
+            elif kind == "chain":
+                singly[row["a"]:row["a"] + (n if row["aa"] else 1)] = True
+                terms = n * int(row["count"])
+                singly[pool[row["ib"]:row["ib"] + terms] if row["ib"] >= 0 else np.arange(row["b"], row["b"] + terms)] = True
+            elif kind == "call":
+                for j in range(int(pool[first])):
+                    singly[pool[first + 1 + 2 * j]:pool[first + 1 + 2 * j] + pool[first + 2 + 2 * j]] = True
+        for row in instructions[np.isin(kinds, [KIND["line"], KIND["sum"]])]:
+            for index in (row["ia"], row["ib"]):
+                if index >= 0:
+                    singly[pool[index:index + row["n"]]] = True
+        for first, size in sorted(set(large)):
+            if not singly[first:first + size].any():
+                for operand, region in (("a", "ra"), ("b", "rb")):
+                    inside = (instructions[operand] >= first) & (instructions[operand] < first + size) \
+                        & np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])
+                    instructions[region][inside] = len(found)
+                found.append((first, size))
+        return found
 
     def _turn(self, k: int) -> tuple[int, bool, int, int]:
         """What orders the steps: rounds, in each the single ones first, then the lines by length."""
         step = self.steps[k]
-        line = step.kind == "line"
-        return step.level, line, len(step.out) if line else 0, k
+        return step.level, step.in_run, step.n if step.in_run else 0, k
 
     def _together(self, step: Step, other: Step) -> bool:
-        return other.kind == "line" and other.level == step.level and len(other.out) == len(step.out)
+        return other.in_run and other.level == step.level and other.n == step.n
 
     def _with_repeats(self) -> dict[int, list[tuple[int, int, int]]]:
         """The operands of all lines; a slot that all elements read is repeated beforehand, one step for each."""
         read, steps = {}, []
         made: dict[tuple[int, int], int] = {}
+        self._split()
         for k, step in enumerate(self.steps):
-            if step.kind != "line":
+            if not step.in_run:
                 steps.append((k, step))
                 continue
             operands = []
             for which in range(2):
                 base, on, index = self.operand(k, which)
                 if base == -2:
-                    key = index, min(len(step.out), STRIP)
+                    key = index, min(step.n, STRIP)
                     if key not in made:
                         made[key] = self.n_slots
                         self.n_slots += key[1]
@@ -213,20 +256,46 @@ class Emitter:
             steps.append((k, step))
         self.steps = [step for _, step in steps]
         self.lines = {}
-        return {new: read[old] for new, (old, step) in enumerate(steps) if step.kind == "line"}
+        return {new: read[old] for new, (old, step) in enumerate(steps) if step.in_run}
+
+    def _split(self) -> None:
+        """Split long lines where an operand goes on elsewhere, so that its parts are read in a row."""
+        steps: list[Step] = []
+        lines: dict[int, list[tuple[str, Any]]] = {}
+        for k, step in enumerate(self.steps):
+            given = self.lines.get(k)
+            cuts: list[int] = []
+            if step.kind == "line" and step.n >= 16 * MOST_PARTS and given is not None:
+                for slots, (how, _) in zip(step.operands, given, strict=True):
+                    if slots is not None and not how:
+                        jumps = np.diff(self.place[slots])
+                        if jumps.any():
+                            cuts += (np.flatnonzero(jumps != 1) + 1)[:MOST_PARTS + 1].tolist()
+            ends = sorted(set(cuts))
+            if not 0 < len(ends) <= MOST_PARTS:
+                ends = []
+            for first, last in zip([0, *ends], [*ends, step.n], strict=True):
+                if given is not None:
+                    lines[len(steps)] = [(how, where + first if how == "line" else where) for how, where in given]
+                if not ends:
+                    steps.append(step)
+                    break
+                steps.append(replace(step, out=step.out[first:last],
+                                     operands=[z if z is None else z[first:last] for z in step.operands]))
+        self.steps, self.lines = steps, lines
 
     def _line(self, k: int, read: Any, scratch: dict[int, int]) -> None:
         step = self.steps[k]
         (a, aa, ia), (b, ab, ib) = read[k]
         out = self.out_of(step)
-        fields = {"n": len(step.out), "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op}
+        fields = {"n": step.n, "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op}
         if out in scratch:
             fields.update(v=scratch[out], av=0)
         if ia < 0 and aa and a in scratch:
             fields.update(a=scratch[a], aa=0)
         if ib < 0 and ab and b in scratch:
             fields.update(b=scratch[b], ab=0)
-        self.instruction("line", **fields)
+        self.instruction(step.kind, **fields)
 
     def out_of(self, step: Step) -> int:
         """First slot of a step's result."""
@@ -283,7 +352,13 @@ class Emitter:
 
     def _emit_gather(self, block: Any) -> None:
         out = block.writes[0]
-        self.instruction("gather", n=out.size, v=self._view(out), ia=self.to_pool(self.place[block.index]))
+        slots = self.place[block.index]
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1])
+        if len(starts) * 16 > len(slots):
+            self.instruction("gather", n=out.size, v=self._view(out), ia=self.to_pool(slots))
+            return
+        for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(slots)], strict=True):
+            self.instruction("copy", n=last - first, v=self._view(out) + first, a=int(slots[first]))
 
     def _emit_call(self, block: Any) -> None:
         numbers = [len(block.reads)]

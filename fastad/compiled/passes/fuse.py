@@ -23,8 +23,8 @@ def assign_levels(program: Emitter, read: dict[int, list[tuple[int, int, int]]])
     length = np.zeros(program.n_slots, np.int64)      # at the first slot of a line's result: how long it is
     for k, step in enumerate(program.steps):
         at = 0
-        if step.kind == "line":
-            n = len(step.out)
+        if step.in_run:
+            n = step.n
             for base, on, index in read[k]:
                 if base == -1:
                     continue
@@ -35,8 +35,9 @@ def assign_levels(program: Emitter, read: dict[int, list[tuple[int, int, int]]])
                 else:
                     at = max(at, int(level[base:base + (n if on else 1)].max()) + 1)
             out = program.out_of(step)
-            level[out:out + n] = at
-            length[out] = n
+            level[out:out + len(step.out)] = at
+            if step.kind == "line":
+                length[out] = n
         else:
             placed = step.extra.get("placed")
             for slots in step.operands:
@@ -62,20 +63,20 @@ def pool_of(program: Emitter, first: int, n: int) -> Any:
 def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tuple[int, int, int]]]) -> dict[int, int]:
     """Results that only their own run reads need no more room than a strip: first slot of the result -> of that room."""
     steps = program.steps
-    owner = {program.out_of(steps[k]): k for k in read if len(steps[k].out) > STRIP}
+    owner = {program.out_of(steps[k]): k for k in read if steps[k].kind == "line" and steps[k].n > STRIP}
     if not owner:
         return {}
     outside = np.zeros(program.n_slots + 1, bool)
     outside[program.place[program.wanted]] = True
     for k, step in enumerate(steps):
-        if step.kind == "line":
+        if step.in_run:
             for base, on, index in read[k]:
                 if index >= 0:
-                    outside[pool_of(program, index, len(step.out))] = True
+                    outside[pool_of(program, index, step.n)] = True
                 elif base >= 0:
                     made = owner.get(base)
-                    if made is None or not on or len(steps[made].out) != len(step.out) or steps[made].level != step.level:
-                        outside[base:base + (len(step.out) if on else 1)] = True
+                    if made is None or not on or steps[made].n != step.n or steps[made].level != step.level:
+                        outside[base:base + (step.n if on else 1)] = True
         else:
             for slots in step.operands:
                 if slots is not None and len(slots):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _passes
-from ..listing import Block, Listing
+from ..listing import OPCODE, Block, Listing
 from .dead import stretches
 
 __all__ = ["Step", "regroup"]
@@ -36,6 +36,16 @@ class Step:
     depth: int = 0
     level: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def n(self) -> int:
+        """How many elements the step works on."""
+        return len(self.operands[0]) if self.kind == "sum" else len(self.out)
+
+    @property
+    def in_run(self) -> bool:
+        """Whether it can share a run with others."""
+        return self.kind in ("line", "sum")
 
 
 def depths(code: Listing) -> tuple[Any, Any]:
@@ -121,12 +131,35 @@ def put_in_order(code: Listing, steps: list[Step]) -> None:
         rank[step.out] = np.arange(len(step.out))
 
 
+def plain_sums(code: Listing) -> set[int]:
+    """Slots into which one vector is summed, from nothing: that can be done on the way."""
+    writers: dict[int, list[Block]] = {}
+    for block in code.blocks:
+        for view in block.writes:
+            if view.size:
+                writers.setdefault(view.base, []).append(block)
+    found = set()
+    for base, those in writers.items():
+        if [block.kind for block in those] == ["fill", "add"]:
+            fill, add = those
+            x, out = add.reads[0], add.writes[0]
+            if (fill.writes[0].size == 1 and add.op == OPCODE["positive"] and len(x.shape) == 1 and x.strides == (1,)
+                    and out.strides == (0,) and x.size > 1):
+                found.add(base)
+    return found
+
+
 def blocks(code: Listing) -> list[Step]:
     """The blocks as steps; chains of one depth and length go side by side."""
     steps: list[Step] = []
     alike: dict[tuple[int, int, int], list[Block]] = {}
+    sums = plain_sums(code)
     for block in code.blocks:
         at = block.extra["depth"]
+        if block.writes[0].size and block.writes[0].base in sums:
+            if block.kind == "add":
+                steps.append(Step("sum", block.writes[0].slots()[:1], [block.reads[0].slots(), None], depth=at, block=block))
+            continue
         if block.kind == "chain":
             n = block.writes[0].size
             alike.setdefault((at, len(block.index) // max(n, 1), n if n > 1 else 0), []).append(block)
