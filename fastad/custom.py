@@ -67,7 +67,8 @@ class Rule:
             if not variable.is_recorded(g):
                 self.checked(g, shape, label)
             elif g.shape != shape:
-                raise ValueError(f"{self.name}: the gradient of {label} has shape {g.shape}, but {label} has shape {shape}")
+                raise ValueError(f"{self.name}: the gradient of {label} has shape {g.shape}, "
+                                 f"but {label} has shape {shape}")
         return gradients
 
     def checked(self, gradient: Any, shape: tuple[int, ...], label: str) -> NDArray[np.float64] | None:
@@ -361,8 +362,8 @@ class VjpCall:
         count = len(self.recorded)
         if not isinstance(found, (tuple, list)) or len(found) != count:
             what = f"{len(found)} gradients" if isinstance(found, (tuple, list)) else type(found).__name__
-            raise ValueError(f"{name}: bwd has to return a tuple with {count} gradient{'s' if count != 1 else ''}, one for "
-                             f"each differentiated argument, not {what}")
+            raise ValueError(f"{name}: bwd has to return a tuple with {count} gradient{'s' if count != 1 else ''}, "
+                             f"one for each differentiated argument, not {what}")
         selected = []
         for (k, recorded), gradient in zip(self.recorded.items(), found, strict=True):
             each = flatten_like(self.values[k], gradient, f"{name}: the gradient of argument {k}")

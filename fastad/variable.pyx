@@ -217,16 +217,19 @@ cdef class Variable(Handle):
         """Whether this is an input with a gradient of its own, not the result of an operation."""
         return self.state == LEAF
 
-    def backward(self, seed=None, bint retain_graph=False):
+    def backward(self, seed=None, retain_graph=None, bint create_graph=False):
         """Sweep the tape backwards and add the gradient of this Variable to ``grad`` of everything it was computed from.
 
         Parameters
         ----------
         seed : array_like, optional
             Upstream gradient, of this Variable's shape; 1 for a scalar.
-        retain_graph : bool
+        retain_graph : bool, optional
             Keep the graph for another ``backward()``; else it is freed: values and gradients stay readable, computing
-            on with them is an error.
+            on with them is an error. Default: as `create_graph`.
+        create_graph : bool
+            Record the sweep: ``grad`` is a Variable that can be differentiated again. The graph lives as long as one
+            holds such gradients; ``zero_grad()`` lets go of them.
 
         Raises
         ------
@@ -242,6 +245,14 @@ cdef class Variable(Handle):
         >>> (x * x).backward(seed=[1.0, 10.0])
         >>> x.grad
         array([ 2., 40.])
+
+        >>> x = fa.Variable(2.0)
+        >>> (x ** 4).backward(create_graph=True)
+        >>> slope = x.grad
+        >>> x.zero_grad()
+        >>> slope.backward()
+        >>> float(slope.value), float(x.grad)
+        (32.0, 48.0)
         """
         if self.state == UNSET:
             raise RuntimeError(UNINITIALISED)
@@ -250,42 +261,22 @@ cdef class Variable(Handle):
                                   "result of a function like floor)")
         if self.state == GONE:
             raise FreedGraphError("backward: the graph was freed by an earlier backward(); call that one with retain_graph=True")
-        if seed is None:
-            if self.layout.size != 1:
-                raise ValueError(f"backward: a Variable of shape {self.layout.shape} needs a seed of that shape, e.g. "
-                                 f"y.backward(np.ones({self.layout.shape})); or reduce it to a scalar first")
-            seed = float64(1.0)
-        else:
-            if isinstance(seed, Handle):
-                seed = values_of(seed)
-            seed = constant_array(seed, "backward: the seed")
-            if seed.shape != self.layout.shape:
-                raise ValueError(f"backward: the seed has shape {seed.shape}, the Variable {self.layout.shape}")
+        if create_graph and retain_graph is not None and not retain_graph:
+            raise ValueError("backward: create_graph=True needs the graph; leave out retain_graph=False")
+        seed = seed_of(self, seed, create_graph)
         if self.state == LEAF:
-            accumulate(self.extra, _tape.call_hooks(self.extra.hooks or {}, np.full(self.layout.shape, seed) + 0.0, self.extra.name))
-            return
-        cdef Tape tape = self.tape
-        cdef Handle h
-        cdef void *p = tape.oldest
-        if tape.busy:
-            raise RuntimeError("backward: the graph is being swept already; a hook or gate cannot sweep it too")
-        while p is not NULL and tape.swept:               # keep what earlier sweeps have left
-            h = <Handle>p
-            harvest(tape, h)                              # may collect garbage: the next one is looked up after it
-            p = h.newer
-        tape.prepare_adjoints(1)
-        try:
-            if self.layout.size == 1:
-                tape.adjoint[self.offset] = <double>seed.item() + 0.0
+            if create_graph and isinstance(seed, Handle):
+                add_gradient(self, seed)
             else:
-                add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
-            tape.sweep(self.rec + 1, 0, 1)
-            tape.deposit(self)
-        except BaseException:
-            tape.swept = 1                                # half-finished adjoints are nobody's gradient
-            raise
-        if not retain_graph:
-            tape.release()
+                g = _tape.call_hooks(self.extra.hooks or {}, np.full(self.layout.shape, seed) + 0.0, self.extra.name)
+                accumulate(self.extra, g)
+            return
+        if self.tape.busy:
+            raise RuntimeError("backward: the graph is being swept already; a hook or gate cannot sweep it too")
+        if create_graph:
+            recorded_sweep_from(self, seed)
+        else:
+            sweep_from(self, seed, retain_graph is not None and retain_graph)
 
     def register_hook(self, function):
         """Call a function with the gradient of this Variable in each ``backward()``.
