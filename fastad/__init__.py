@@ -33,7 +33,7 @@ from .testing import gradcheck
 from .transforms import grad, jacobian, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
-__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "TraceError", "Variable", "array",
-           "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize",
+__all__ = ["FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "TraceError", "Variable",
+           "array", "build_info", "custom_vjp", "grad", "gradcheck", "jacobian", "log_softmax", "logsumexp", "minimize",
            "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp",
            "__version__", *_functions]

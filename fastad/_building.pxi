@@ -282,6 +282,8 @@ def matmul(x, y):
     if K != lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]:
         raise ValueError(f"matmul: operands of shapes {la.shape} and {lb.shape} do not fit: {K} columns meet "
                          f"{lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]} rows")
+    if tracing and kind_of(a) == BOOL and kind_of(b) == BOOL:
+        return functions["primitive"](np.matmul, (a, b), {})
     if not flows((a, b), "matmul"):
         return unrecorded(np.matmul(value_or_array(a), value_or_array(b)))
     M = la.dims[la.ndim - 2] if la.ndim > 1 else 1
@@ -598,6 +600,6 @@ cdef int check_writable(Variable x) except -1:
     if is_wide(x.tape.link[x.rec]) and x.tape.wide[x.tape.link[x.rec] >> 8].flags & OF_LEAF:
         raise RuntimeError("in-place write to a view of a leaf Variable: copy it first (y = x.copy()), or update the leaf "
                            "under no_grad()")
-    if x.tape.paused:
+    if x.tape.paused and not isinstance(x, Discrete):
         raise RuntimeError("in-place write to a recorded Variable under no_grad(): its graph would not know; use .detach()")
     return 0

@@ -288,6 +288,14 @@ cdef object of_numpy(str name, object x, object y):
     return functions["primitive"](f, (x,) if y is None else (x, y), {})
 
 
+cdef object rebound(Variable x, object new):
+    """What x becomes by an operator like &=: a number is another one, an array is written to."""
+    if x.layout.ndim:
+        x[...] = new
+        return x
+    return new
+
+
 cdef dict AS_ROWS = {"bitwise_and": OP_logical_and, "bitwise_or": OP_logical_or, "bitwise_xor": OP_not_equal,
                      "invert": OP_logical_not}
 
@@ -302,6 +310,18 @@ def converted(Variable x, kind):
     if kind == INT:
         return discrete_node(apply(OP_trunc, x, None), INT)
     return np.asarray(values_of(x)).astype(kind)
+
+
+cdef object fitted_to(object kind, object new):
+    """What is written into a Discrete, in its dtype."""
+    if isinstance(new, Handle):
+        if recorded(new) and not isinstance(new, Discrete):
+            raise TypeError("in-place write: a recorded value cannot be written into an array without gradient; build the array "
+                            "with fa.zeros_like, fa.array or np.stack")
+        return converted(new, kind) if recorded(new) else new
+    if isinstance(new, np.ndarray):
+        return converted(captured(new, "in-place write"), kind)
+    return asarray(new).astype(kind)[()]
 
 
 cdef bint indexes(object key) except -1:
@@ -506,6 +526,9 @@ cdef class Discrete(Variable):
     def __rlshift__(self, other): return of_numpy("left_shift", other, self)
     def __rshift__(self, other): return of_numpy("right_shift", self, other)
     def __rrshift__(self, other): return of_numpy("right_shift", other, self)
+    def __iand__(self, other): return rebound(self, of_numpy("bitwise_and", self, other))
+    def __ior__(self, other): return rebound(self, of_numpy("bitwise_or", self, other))
+    def __ixor__(self, other): return rebound(self, of_numpy("bitwise_xor", self, other))
     def __invert__(self): return of_numpy("invert", self, None)
 
     def __getattr__(self, name):

@@ -27,6 +27,15 @@ class Rule:
     def __init__(self, name: str, backward: Backward, shapes: list[tuple[int, ...]], labels: list[str]) -> None:
         self.name, self.backward, self.shapes, self.labels = name, backward, shapes, labels
         self.outputs: list[tuple[int, ...]] = []
+        self.run: Callable[[list[Any]], list[Any]] | None = None
+        self.dtypes: list[Any] = []
+
+    def forward(self, inputs: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """The outputs for other inputs, given flat: a compiled function runs the user's rule anew."""
+        assert self.run is not None
+        values = [x.reshape(shape).astype(dtype)[()]
+                  for x, shape, dtype in zip(inputs, self.shapes, self.dtypes, strict=True)]
+        return [self.output(v) for v in self.run(values)]
 
     def pull(self, upstream: list[NDArray[np.float64]]) -> list[NDArray[np.float64] | None]:
         seeds = [g.reshape(shape)[()] for g, shape in zip(upstream, self.outputs, strict=True)]
@@ -49,6 +58,7 @@ class Rule:
         """Variables for the outputs, with this rule as their derivative."""
         arrays = [self.output(v) for v in values]
         self.outputs = [a.shape for a in arrays]
+        self.dtypes = [x.dtype if isinstance(x, variable.Discrete) else np.float64 for x in inputs]
         recorded: list[Any] = variable.call(self, inputs, arrays, self.name)
         return recorded
 
@@ -70,8 +80,10 @@ def without_variable(value: Any, what: str) -> Any:
 
 def plain(value: Any) -> Any:
     """An argument as the rule's functions get it: plain, and nobody can change it before the sweep."""
-    if isinstance(value, variable.Variable):
-        value = variable.value_of(value)
+    if isinstance(value, variable.Variable):          # a traced rule runs anew in each replay: no guard
+        value = variable.unguarded(value) if variable.is_recorded(value) else variable.value_of(value)
+    else:
+        variable.freeze(value)
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -140,6 +152,8 @@ class Gate:
                 refuse_recorded(x, f"{name}: argument {k}",
                                 "pass Variables as arguments of their own, or use fa.custom_vjp")
         refuse_recorded(options, f"{name}: a keyword argument", "pass it by position")
+        for leaf in flatten(options)[0]:
+            variable.freeze(leaf)
         out = call.forward(*[plain(x) for x in operands], **options)
         where = [k for k, x in enumerate(operands) if variable.is_recorded(x)]
         if not where:
@@ -150,6 +164,14 @@ class Gate:
             return [found[k] for k in where]
 
         rule = Rule(name, backward, [operands[k].shape for k in where], [f"argument {k}" for k in where])
+        if variable.is_tracing():
+            def run(values: list[Any]) -> list[Any]:
+                given = iter(values)
+                again = copy.copy(self).forward(*[next(given) if k in where else plain(x)
+                                                  for k, x in enumerate(operands)], **options)
+                return list(again) if isinstance(again, tuple) else [again]
+
+            rule.run = run
         recorded = rule.record([operands[k] for k in where], list(out) if isinstance(out, tuple) else [out])
         return tuple(recorded) if isinstance(out, tuple) else recorded[0]
 
@@ -284,4 +306,15 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
             return selected
 
         rule = Rule(self.name, backward, [x.shape for x in operands], labels)
+        if variable.is_tracing():
+            fwd = self.fwd
+
+            def run(given: list[Any]) -> list[Any]:
+                new, left = list(values), iter(given)
+                for k, own in leaves.items():
+                    rebuild = flatten(args[k])[1]
+                    new[k] = rebuild([next(left) if variable.is_recorded(leaf) else plain(leaf) for leaf in own])
+                return flatten(fwd(*new, **kwargs)[0])[0]
+
+            rule.run = run
         return rebuild_output(rule.record(operands, parts))

@@ -312,6 +312,8 @@ cdef class Variable(Handle):
             raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
             raise NoGradientError("register_hook: this value carries no gradient")
+        if self.tape.trace is not None:
+            raise TraceError("register_hook: a replay of the function that is traced for compile() would not call the hook")
         handle.key = add_hook(self, function)             # knows itself where it stands
         return handle
 
@@ -438,6 +440,8 @@ cdef class Variable(Handle):
             self.extra.version += 1
             return
         check_writable(self)
+        if tracing and isinstance(self, Discrete):
+            new = fitted_to((<Discrete>self).kind, new)
         kind, what = index_of(self, key)
         if kind == "view":
             offset, shape, strides = what
@@ -488,7 +492,8 @@ cdef class Variable(Handle):
         cdef bint out
         if other is None or isinstance(other, str):
             return NotImplemented
-        if tracing and current_tape().trace is not None:
+        if tracing and current_tape().trace is not None and (self.state != NODE or self.tape.trace is not None
+                                                             or isinstance(other, Handle)):
             return compared(self, other, how)
         if self.layout is SCALAR and (PyFloat_CheckExact(other) or PyLong_CheckExact(other)
                                       or (type(other) is Variable and (<Variable>other).layout is SCALAR)):
