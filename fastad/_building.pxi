@@ -184,7 +184,7 @@ def new_block(tuple shape, pieces, fill=0.0):
     cdef Variable node
     cdef list ready = [(offset, strides, operand(piece, "concatenate")) for offset, strides, piece in pieces]
     handles = [piece for _, _, piece in ready if isinstance(piece, Handle)]
-    if not flows(handles, "concatenate") and (handles or current_tape().paused):
+    if not flows(handles, "concatenate") and (handles or (current_tape().paused and not is_tracing())):
         data = np.full(shape, fill, np.float64)
         for offset, strides, piece in ready:
             value = asarray(value_or_array(piece))
@@ -213,7 +213,7 @@ def new_block(tuple shape, pieces, fill=0.0):
             run(tape, w)
             node.rec, node.born = tape.n_records - 1, tape.n_records
     tape.open = False
-    return finished(node, handles, common_kind(handles)) if tracing and handles else node
+    return finished(node, handles, common_kind(handles) if handles else FLOAT) if tracing else node
 
 
 def choose(condition, x, y):
@@ -223,7 +223,7 @@ def choose(condition, x, y):
     cdef Wide *w
     cdef Py_ssize_t slot, rec, mask
     cdef object a, b, c
-    if tracing and current_tape().trace is not None and any([isinstance(z, Handle) for z in (condition, x, y)]):
+    if tracing and any([meets_trace(z, None) for z in (condition, x, y)]):
         a, b, c = operand(x, "where"), operand(y, "where"), operand(condition, "where")
     else:
         a, b = operand(x, "where"), operand(y, "where")

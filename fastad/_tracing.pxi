@@ -194,7 +194,7 @@ cdef object captured_by(Trace trace, object array, str name):
     cdef Variable node
     key = key_of(array)
     known = trace.known.get(key)
-    if known is not None:
+    if known is not None and array.dtype.kind != "O":
         trace.check_content(array, (<Handle>known).offset)
         return known
     data = constant_array(array, name)
@@ -215,6 +215,8 @@ cdef object captured_by(Trace trace, object array, str name):
 def captured(x, str name="array"):
     """While a function is traced: a plain array as a live value on its tape. Anything else, and else, x itself."""
     cdef Trace trace = current_trace()
+    if trace is not None and isinstance(x, (list, tuple)):
+        freeze_within(x)
     return captured_by(trace, x, name) if trace is not None and isinstance(x, np.ndarray) else x
 
 
@@ -234,6 +236,35 @@ def freeze_unless_captured(x):
     cdef Trace trace = current_trace()
     if trace is not None and isinstance(x, np.ndarray) and key_of(x) not in trace.known:
         freeze(x)
+
+
+cdef bint meets_trace(object x, object y) noexcept:
+    """Whether one of two operands is a Variable that a traced function computes with."""
+    if isinstance(x, Handle):
+        if (<Handle>x).state == NODE:
+            if (<Handle>x).tape.trace is not None:
+                return True
+        elif current_tape().trace is not None:
+            return True
+    return isinstance(y, Handle) and meets_trace(y, None)
+
+
+cdef int refuse_while_tracing(str name) except -1:
+    """What is written outside of the trace's tape would not be written again in a replay."""
+    if tracing and is_tracing():
+        raise TraceError(f"{name}: a function that is traced for compile() cannot write to a Variable from outside: a replay would "
+                         "not do it again; write to a copy, or return the new values")
+    return 0
+
+
+cdef int freeze_within(object x) except -1:
+    """Freeze the arrays that stand in a list."""
+    for item in x:
+        if isinstance(item, (list, tuple)):
+            freeze_within(item)
+        else:
+            freeze(item)
+    return 0
 
 
 cdef object key_of(object array):

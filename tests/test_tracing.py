@@ -196,8 +196,18 @@ def paused(x):
     return y * x, y
 
 
+def paused_writes(x):
+    with fa.no_grad():
+        y = np.zeros_like(x)
+        y[1:] = x[1:] * 2
+        y[0] = 3
+        z = y.copy() + np.sort(x)[::-1]
+    return z * x, z
+
+
 VALUE_FREE = {
     "rosenbrock": rosenbrock, "written": written, "detached": detached, "paused": paused,
+    "paused writes": paused_writes,
     "sum of a mask": lambda x: np.sum(x > 0) * x,
     "mask times": lambda x: (x > 0) * x, "mask arithmetic": lambda x: ((x > 0) & (x < 1)) | ~(x > -1),
     "xor": lambda x: (x > 0) ^ (x > 1), "logical_xor": lambda x: np.logical_xor(x > 0, x > 1),
@@ -520,11 +530,92 @@ def test_integers_compute_as_numpys_do(f):
         check(f, [args, other])
 
 
+def test_a_leaf_from_outside_that_decides():
+    w, c = fa.Variable(2.0), fa.Variable(np.ones(2)).detach()
+
+    def f(x):
+        y = x * 2 if w > 1.0 else -x
+        return y * w.item() + c[0]
+
+    def g(x):
+        y = x * 2 if float(w.value) > 1.0 else -x
+        return y * w.value + c.value[0]
+
+    t = Traced(f, [1.0])
+    assert t.replay([3.0])[0] == g(3.0)
+    w.value = 0.5
+    assert t.replay([3.0]) is None or t.replay([3.0])[0] == g(3.0)
+
+
+def test_lists_are_constants_whose_arrays_must_not_change():
+    parts = [np.ones(2), np.zeros(2)]
+    t = Traced(lambda x: x * parts, [np.ones(2)])
+    assert t.replay([np.full(2, 3.0)]) is not None
+    parts[0][0] = 5.0
+    assert t.replay([np.full(2, 3.0)]) is None
+
+
+def test_another_thread_leaves_guards_too():
+    import threading
+
+    def f(x):
+        found = []
+        thread = threading.Thread(target=lambda: found.append(bool(x > 0)))
+        thread.start()
+        thread.join()
+        return x if found[0] else -x
+
+    assert check(f, [(v,) for v in (1.0, -1.0, 2.0)]) == 2
+
+
+def test_an_eager_thread_beside_a_trace():
+    import threading
+
+    w, failed = fa.Variable(np.arange(4.0)), []
+    stop = threading.Event()
+
+    def eager():
+        data = np.arange(4.0)
+        while not stop.is_set():
+            y = np.sum(np.where(w > 1, w * data, np.max(w)))
+            y.backward()
+            if not np.array_equal(w.grad, [0, 0, 2, 5]) or not isinstance(w > 1, np.ndarray):
+                failed.append(w.grad)
+            w.zero_grad()
+
+    thread = threading.Thread(target=eager)
+    thread.start()
+    for _ in range(200):
+        Traced(branches, [rng.normal(size=6)])
+    stop.set()
+    thread.join()
+    assert not failed
+
+
 # ---- what cannot be traced -----------------------------------------------------------------------------------
 def test_a_variable_recorded_outside():
     y = fa.Variable(2.0) * 3.0
     with pytest.raises(fa.TraceError):
         Traced(lambda x: x * y, [1.0])
+
+
+def test_writes_that_a_replay_would_not_do():
+    w, c = fa.Variable(np.ones(2)), fa.Variable(np.ones(2)).detach()
+
+    def steps(x):
+        with fa.no_grad():
+            w[...] = 2.0
+
+    def adds(x):
+        with fa.no_grad():
+            v = w
+            v += 1.0
+
+    for f in (steps, adds, lambda x: setattr(w, "value", np.zeros(2)), lambda x: c.__setitem__(0, 3.0),
+              lambda x: (x * 2).register_hook(print)):
+        with pytest.raises(fa.TraceError):
+            Traced(f, [1.0])
+    assert np.all(w.value == 1.0) and np.all(c.value == 1.0)
 
 
 def test_a_sweep_of_the_trace():
