@@ -107,12 +107,10 @@ cdef class Trace:
             raise TraceError(CHANGED)
 
     def close(self):
-        """Let go of the tape."""
-        if self.tape is not None:
-            unbind_all(self.tape)
-            self.tape.trace = None
-            self.tape = None
-        self.known = {}
+        """Let go of the tape; what was asked for before stays."""
+        if self.outer is not None:
+            raise RuntimeError("close: the trace has not ended")
+        self.tape = None
 
 
 cdef str CHANGED = ("an array from outside was written to while the function was traced for compile(), between two uses of it; "
@@ -176,14 +174,18 @@ def begin_trace():
 
 
 def end_trace(Trace trace not None):
-    """End a trace; its tape stays as it is."""
+    """End a trace; its tape stays as it is. `Trace.output` has to be asked before."""
     global tracing
     if trace.outer is None:
         raise RuntimeError("end_trace: this trace has ended already")
     tracing -= 1
     exchange_tape(trace.outer)
     trace.outer = None
+    trace.known = {}
     unbind_all(trace.tape)
+    trace.tape.trace = None                           # whoever holds one of the two does not hold a circle
+    trace.tape.ended = True
+    trace.tape.limit()
 
 
 # ---- arrays from outside -----------------------------------------------------------------------------------------------
@@ -457,12 +459,15 @@ cdef object apply_traced(int op, object x, object y, object a, object b, str nam
         None if b is None else FLOAT if gradient else weak_kind(y if not isinstance(y, Handle) else b)
     if key not in kinds:
         kinds[key] = result_kind(key[0], key[1], key[2])
-    if kinds[key] is None:
+    kind = kinds[key]
+    if (op == OP_floor_divide or op == OP_remainder) and type(y) is int and y != 0 and key[1] == INT:
+        kind = INT                                    # by 0 NumPy's integers give 0
+    if kind is None:
         return functions["primitive"](plain_function(name), (a if isinstance(a, Handle) else x,) if b is None else
                                       (a if isinstance(a, Handle) else x, b if isinstance(b, Handle) else y), {})
     ensure_loops(op)
     out = record_map(op, a, b, layout_for(a), layout_for(b), name)
-    return finished(out, (a, b), kinds[key]) if fa_rows[op].differentiable else discrete_node(out, kinds[key])
+    return finished(out, (a, b), kind) if fa_rows[op].differentiable else discrete_node(out, kind)
 
 
 cdef object compared(Handle x, object other, int how):

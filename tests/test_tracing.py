@@ -511,6 +511,32 @@ def test_a_sweep_of_the_trace():
         Traced(lambda x: np.sum(x * x).backward(), [np.ones(3)])
 
 
+def test_a_variable_that_outlives_the_trace():
+    kept = []
+    Traced(lambda x: kept.extend([x * 2, x > 0]), [1.0])
+    for use in (lambda: kept[0] * 2, lambda: kept[0] + kept[1], lambda: np.sum(kept[0] * np.ones(2))):
+        with pytest.raises(fa.TraceError, match="outlived"):
+            use()
+    assert kept[0].value == 2.0 and kept[1]
+
+
+def test_a_trace_leaves_no_circle():
+    import gc
+    import weakref
+
+    gc.collect()
+    gc.disable()
+    try:
+        t = Traced(branches, [np.ones(6)])
+        tape = t.trace.tape
+        count = weakref.ref(t)
+        del t
+        assert count() is None
+        assert not [o for o in gc.get_referrers(tape) if isinstance(o, variable.Trace)]
+    finally:
+        gc.enable()
+
+
 def test_the_thread_gets_its_tape_back():
     before = fa.tape()
     with pytest.raises(ZeroDivisionError):

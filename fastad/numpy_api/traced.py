@@ -120,7 +120,8 @@ BY_VALUE = {np.nonzero, np.flatnonzero, np.argwhere, np.bincount, np.histogram, 
 
 #: Functions that look at shape and dtype alone.
 BY_SHAPE = {np.isrealobj, np.iscomplexobj, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
-            np.zeros_like, np.ones_like, np.empty_like, np.einsum_path, np.diag_indices_from, np.tril_indices_from, np.triu_indices_from}
+            np.zeros_like, np.ones_like, np.empty_like, np.einsum_path, np.diag_indices_from,
+            np.tril_indices_from, np.triu_indices_from}
 
 #: Functions that show values to somebody who decides nothing by them.
 SHOWN = {np.array2string, np.array_repr, np.array_str}
