@@ -134,6 +134,8 @@ cdef class Variable(Handle):
     def __init__(self, value, name=None):
         if self.state != UNSET:
             raise RuntimeError("Variable: already initialised")
+        if isinstance(value, Discrete):
+            value = values_of(value)
         if isinstance(value, Handle):
             raise TypeError("Variable: the value is a Variable already; .detach() gives its values without gradient")
         a = asarray(value)
@@ -160,6 +162,7 @@ cdef class Variable(Handle):
     def value(self, new):
         if self.state != LEAF and self.state != CONSTANT:
             raise RuntimeError("value: only a leaf can be given new values; write y[...] = value to record a write in place")
+        refuse_while_tracing("value")
         new = constant_array(new, "value")
         if isinstance(new, Handle):
             raise TypeError("value: the new values are recorded Variables; use .detach() for their values")
@@ -305,6 +308,8 @@ cdef class Variable(Handle):
             raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
             raise NoGradientError("register_hook: this value carries no gradient")
+        if self.tape.trace is not None:
+            raise TraceError("register_hook: a replay of the function that is traced for compile() would not call the hook")
         handle.key = add_hook(self, function)             # knows itself where it stands
         return handle
 
@@ -324,7 +329,11 @@ cdef class Variable(Handle):
 
     def copy(self):
         """A recorded copy with memory of its own."""
-        return record_copy(self) if recorded(self) else self.detach()
+        if not recorded(self):
+            return self.detach()
+        if tracing and meets_trace(self, None):
+            return finished(record_copy(self), (self,), None)
+        return apply(OP_positive, self, None)
 
     def __copy__(self):
         return self.copy()
@@ -424,6 +433,7 @@ cdef class Variable(Handle):
 
     def __setitem__(self, key, new):
         if self.state == CONSTANT or (self.state == LEAF and current_tape().paused):
+            refuse_while_tracing("in-place write")
             if isinstance(new, Handle) and flows((new,), "in-place write"):
                 raise TypeError("in-place write: a recorded value cannot be written into a constant; take .copy() of it first, "
                                 "or build the array with fa.zeros_like, fa.array or np.stack")
@@ -431,6 +441,8 @@ cdef class Variable(Handle):
             self.extra.version += 1
             return
         check_writable(self)
+        if tracing and isinstance(self, Discrete):
+            new = fitted_to((<Discrete>self).kind, new)
         kind, what = index_of(self, key)
         if kind == "view":
             offset, shape, strides = what
@@ -481,7 +493,7 @@ cdef class Variable(Handle):
         cdef bint out
         if other is None or isinstance(other, str):
             return NotImplemented
-        if tracing and current_tape().trace is not None:
+        if tracing and meets_trace(self, other):
             return compared(self, other, how)
         if self.layout is SCALAR and (PyFloat_CheckExact(other) or PyLong_CheckExact(other)
                                       or (type(other) is Variable and (<Variable>other).layout is SCALAR)):
@@ -632,6 +644,7 @@ cdef object in_place(Variable x, object other, int op):
     if x.layout.ndim == 0 and not (x.state == LEAF and current_tape().paused):
         return binary(op, x, other)
     if x.state == CONSTANT or (x.state == LEAF and current_tape().paused):
+        refuse_while_tracing("in-place operation")
         if x.state == CONSTANT and isinstance(other, Handle) and flows((other,), "in-place operation"):
             return binary(op, x, other)
         x.extra.data[...] = evaluate(op, x.extra.data, asarray(values_of(other)) if isinstance(other, Handle)

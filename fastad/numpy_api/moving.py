@@ -65,7 +65,8 @@ def moved(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """What a NumPy function that copies elements makes of x."""
     if variable.is_tracing():
         if any(isinstance(a, Variable) for a in (*args, *kwargs.values())):
-            return traced.take(x, traced.evaluate(function, (positions_of(x), *args), kwargs))
+            positions = traced.evaluate(function, (positions_of(x), *args), kwargs)
+            return (traced.take if isinstance(positions, Variable) else variable.gather)(x, positions)
         for a in (*args, *kwargs.values()):
             variable.freeze(a)
     return variable.gather(x, function(positions_of(x), *args, **kwargs))
