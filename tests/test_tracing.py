@@ -167,6 +167,11 @@ VALUE_FREE = {
     "isclose twice": lambda x: np.where(np.isclose(x, x[0], atol=1), x, 0.0),
     "index by column": lambda x: x.reshape(2, 3)[:, np.argmax(x) % 3],
     "digitize": lambda x: np.digitize(x, [-0.5, 0.0, 0.5]), "shape": lambda x: x * len(x) * x.ndim * x.size,
+    "unravel": lambda x: x.reshape(2, 3)[np.unravel_index(np.argmax(x), (2, 3))],
+    "roll": lambda x: np.roll(x, np.argmax(x)),
+    "diagonal": lambda x: np.diag(x)[np.argmax(x)], "logsumexp b": lambda x: fa.logsumexp(x, b=np.abs(x)),
+    "object array": lambda x: np.sum(np.array([x[0], x[1] * 2])), "log_softmax": lambda x: fa.log_softmax(x),
+    "reduce": lambda x: np.maximum.reduce(x), "accumulate": lambda x: np.maximum.accumulate(x),
     "zeros_like": lambda x: np.zeros_like(x) + x, "piecewise": lambda x: (x < 0) * x ** 2 + (x >= 0) * np.sin(x),
 }
 
@@ -251,6 +256,11 @@ GUARDED = {
     "extract": lambda x: np.extract(x > 0, x),
     "unique": lambda x: np.unique(np.floor(x)), "is not": lambda x: x * (np.sum(x > 0) >= 3),
     "value": lambda x: x * (np.sum(x) > 0),
+    "insert": lambda x: np.insert(x, np.argmax(x), 0.0), "split": lambda x: np.split(x, np.sum(x > 9) + 2)[1],
+    "delete": lambda x: np.delete(x, np.argmax(x)), "comprehension": lambda x: [v * 2 for v in x[:3] if v > 0],
+    "max by key": lambda x: x[max(range(3), key=lambda i: x[i])], "logsumexp": lambda x: fa.logsumexp(x),
+    "broadcast": lambda x: np.broadcast_to(x[0], (int(np.sum(x > 0)), 2)),
+    "reshape": lambda x: x.reshape(3, -1 + 0 * np.argmax(x)),
     "choose": lambda x: np.choose(np.argmax(x[:2]), [x[:3], x[3:]]), "no_grad float": lambda x: no_grad_float(x),
 }
 

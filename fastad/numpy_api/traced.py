@@ -404,4 +404,6 @@ def cumulative(a: Variable, function: Function, axis: int) -> Value:
 
 
 CALLABLE |= {name_of(f): f for f in vars(np).values() if isinstance(f, np.ufunc)}
-CALLABLE |= {name_of(f): f for f in (np.take, np.take_along_axis, np.roll, np.max, np.min, np.sum, np.prod, np.mean)}
+CALLABLE |= {name_of(f): f for f in (
+    np.take, np.take_along_axis, np.roll, np.max, np.min, np.sum, np.prod, np.mean, np.unravel_index,
+    np.ravel_multi_index)}
