@@ -636,6 +636,16 @@ def test_rules_run_again_on_other_inputs():
         close(seen[-1].pull([g])[0], fa.vjp(f, y)[1](g.reshape(np.shape(f(y))))[0])
 
 
+def test_a_graph_of_another_thread():
+    x = fa.Variable(np.ones(8))
+    y = x ** 3 + x
+    seed = np.arange(8.0)
+    worker = threading.Thread(target=lambda: y.backward(seed, create_graph=True))
+    worker.start()
+    worker.join()
+    close(x.grad.value, 4 * seed)
+
+
 def test_threads():
     results = {}
 
