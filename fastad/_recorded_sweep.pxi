@@ -468,8 +468,11 @@ cdef class _Recorder(_Partials):
                     refs[k] = 2 * (h.offset + k) if len(found) > 4 else self.encoded(number(flat[k]))
         return self.scattered(targets, refs, l.size)
 
-    cdef object gradient(self, Py_ssize_t first, Layout l):
-        """The finished adjoint of a view as a Variable with memory of its own; None where no output depends on it."""
+    cdef object gradient(self, Py_ssize_t first, Layout l, bint exact):
+        """The finished adjoint of a view as a Variable with memory of its own; None where no output depends on it.
+
+        What is nothing becomes 0.0; `exact`: it stays -0.0, and no number looks like it.
+        """
         cdef Term c = no_term()
         del self.kept[:]
         if l.size == 0 or first < self.base or first + l.high >= self.end:
@@ -478,9 +481,9 @@ cdef class _Recorder(_Partials):
             return None
         c = self.adjoint_of(first, l)
         if c.slot <= 0:
-            return with_data(np.full(l.shape, c.value + 0.0 if c.slot == 0 else 0.0), CONSTANT)
+            return with_data(np.full(l.shape, c.value + 0.0 if c.slot == 0 else -0.0 if exact else 0.0), CONSTANT)
         self.shape = l
-        c = self.emit(OP_add, c, number(0.0)) if c.maybe else self.emit(OP_positive, c, c)
+        c = self.emit(OP_positive, c, c) if c.maybe == exact else self.emit(OP_add, c, number(0.0))
         if c.layout is NULL or (<Layout>c.layout).contiguous:
             l = SCALAR if l.ndim == 0 else dense(l.ndim, l.dims)
             return new_node(self.tape, c.slot, self.tape.n_records - 1, l)
@@ -543,7 +546,7 @@ cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, b
     return r
 
 
-def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
+def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint exact=False):
     """Gradients as recorded Variables, which can be differentiated again.
 
     Parameters
@@ -557,6 +560,8 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
     live : bool
         The tape will be replayed with other inputs: what a function selects (``where``, ``maximum``) is recorded, not
         taken from the values of now.
+    exact : bool
+        Elements that no output depends on are -0.0 (nothing), and numbers are not; otherwise they are 0.0.
 
     Returns
     -------
@@ -583,7 +588,7 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
     try:
         spans = [(slot_of(x), (<Handle>x).layout) for x in inputs]
         sweep = recorded_sweep(tape, outputs, seeds, spans, live)
-        return [(<_Recorder>sweep).gradient(first, l) for first, l in spans]
+        return [(<_Recorder>sweep).gradient(first, l, exact) for first, l in spans]
     finally:
         tape.pinned -= 1
         tape.paused = paused

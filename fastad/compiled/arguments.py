@@ -50,7 +50,8 @@ class Arguments:
     @property
     def simple(self) -> bool:
         """Whether the arguments are the leaves: no containers, nothing static, no names."""
-        return not self.key[1] and len(self.trees) == len(self.leaves) and all(tree and tree[0] is None for tree in self.trees)
+        return (not self.key[1] and len(self.trees) == len(self.leaves)
+                and all(tree and tree[0] is None for tree in self.trees))
 
 
 class Static:
@@ -61,8 +62,8 @@ class Static:
         try:
             self.key: Any = (type(value), hash(value), value)
         except TypeError:
-            raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; static "
-                            "arguments are part of the key") from None
+            raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; "
+                            "static arguments are part of the key") from None
 
 
 def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
@@ -109,7 +110,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], stat
         if k in static:
             fixed = Static(value, name)
             key.append(fixed.key)
-            makers.append((value, 0, None))
+            makers.append((value, None))
             trees.append(None)
             continue
         value = plain(value)
@@ -120,7 +121,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], stat
         else:
             parts, rebuild = flatten(value)
             form = form_of(value)
-        fixed_parts = []
+        fixed_parts: list[Static | None] = []
         for part in parts:
             part = plain(part)
             leaf = kind_of(part, active, f"argument {name}")
@@ -131,14 +132,14 @@ def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], stat
             leaves.append(part)
             kinds.append(leaf)
         key.append((form, tuple([z and z.key for z in fixed_parts]), tuple(kinds[first:])))
-        makers.append((rebuild, len(parts), fixed_parts))
+        makers.append((rebuild, fixed_parts))
         trees.append((rebuild, first, len(leaves)))
     names = sorted(kwargs)
 
     def put(values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         items = iter(values)
         made = []
-        for rebuild, count, fixed_parts in makers:
+        for rebuild, fixed_parts in makers:
             if fixed_parts is None:
                 made.append(rebuild)
                 continue

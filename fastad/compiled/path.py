@@ -132,7 +132,8 @@ class Path:
             if z["kind"] != "span":
                 block = slice(z["out"], z["out"] + z["size"])
                 if not np.array_equal(values[0][block], values[1][block], equal_nan=True):
-                    return f"{z['op'] if z['kind'] in ('scalar', 'map') else z['kind']} works with other numbers from outside"
+                    name = z["op"] if z["kind"] in ("scalar", "map") else z["kind"]
+                    return f"{name} works with other numbers from outside"
         return "a number from outside has changed"
 
     # ---- what is recorded behind the trace, by kind: (further inputs, results) ----
@@ -145,7 +146,7 @@ class Path:
         active = self.active
         if not pairs:
             return [np.zeros(np.shape(x)) for x in active]
-        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active)
+        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True)
         return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(found, active, strict=True)]
 
     def _record_grad(self) -> tuple[list[Any], list[Any]]:
@@ -167,7 +168,7 @@ class Path:
                 u = self.trace.input(np.zeros(np.shape(y)), FLOAT)
                 total = inner(self.pulled([y], [u]), tangents)
                 if variable.is_recorded(total):
-                    push = variable.recorded_pull([total], [np.ones(())], [u])[0]
+                    push = variable.recorded_pull([total], [np.ones(())], [u], live=True)[0]
             pushed.append(np.zeros(np.shape(y)) if push is None else push)
         return tangents, [*self.outputs, *pushed]
 
