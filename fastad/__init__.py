@@ -8,7 +8,7 @@ The map of the package:
 ``variable``        `Variable`: a view on the tape with NumPy's operators and protocols
 ``math``            `sin` and its kin, made from the table
 ``numpy_api``       what answers NumPy functions
-``transforms``      `grad`, `value_and_grad`, `jacobian`, `vjp`, `jvp`
+``transforms``      `grad`, `value_and_grad`, `jacobian`, `hessian`, `vjp`, `jvp`, `hvp`
 ``custom``          `Gate`, `custom_vjp`: functions with a derivative rule of the user's own
 ``testing``         `gradcheck`
 ``graph``           `Graph`: explicit graphs with placeholders
@@ -32,10 +32,10 @@ from .math import __all__ as _functions
 from .optimize import minimize
 from .special import log_softmax, logsumexp, softmax
 from .testing import gradcheck
-from .transforms import grad, jacobian, jvp, value_and_grad, vjp
+from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "PathError",
-           "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck", "jacobian", "jvp",
-           "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape",
+           "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck", "hessian", "hvp",
+           "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape",
            "value_and_grad", "vjp", "__version__", *_functions]

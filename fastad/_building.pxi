@@ -184,7 +184,7 @@ def new_block(tuple shape, pieces, fill=0.0):
     cdef Variable node
     cdef list ready = [(offset, strides, operand(piece, "concatenate")) for offset, strides, piece in pieces]
     handles = [piece for _, _, piece in ready if isinstance(piece, Handle)]
-    if not flows(handles, "concatenate") and (handles or current_tape().paused):
+    if not flows(handles, "concatenate") and (handles or (current_tape().paused and not is_tracing())):
         data = np.full(shape, fill, np.float64)
         for offset, strides, piece in ready:
             value = asarray(value_or_array(piece))
@@ -213,7 +213,7 @@ def new_block(tuple shape, pieces, fill=0.0):
             run(tape, w)
             node.rec, node.born = tape.n_records - 1, tape.n_records
     tape.open = False
-    return finished(node, handles, common_kind(handles)) if tracing and handles else node
+    return finished(node, handles, common_kind(handles) if handles else FLOAT) if tracing else node
 
 
 def choose(condition, x, y):
@@ -223,7 +223,7 @@ def choose(condition, x, y):
     cdef Wide *w
     cdef Py_ssize_t slot, rec, mask
     cdef object a, b, c
-    if tracing and current_tape().trace is not None and any([isinstance(z, Handle) for z in (condition, x, y)]):
+    if tracing and any([meets_trace(z, None) for z in (condition, x, y)]):
         a, b, c = operand(x, "where"), operand(y, "where"), operand(condition, "where")
     else:
         a, b = operand(x, "where"), operand(y, "where")
@@ -282,6 +282,8 @@ def matmul(x, y):
     if K != lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]:
         raise ValueError(f"matmul: operands of shapes {la.shape} and {lb.shape} do not fit: {K} columns meet "
                          f"{lb.dims[lb.ndim - 2 if lb.ndim > 1 else 0]} rows")
+    if tracing and kind_of(a) == BOOL and kind_of(b) == BOOL:
+        return functions["primitive"](np.matmul, (a, b), {})
     if not flows((a, b), "matmul"):
         return unrecorded(np.matmul(value_or_array(a), value_or_array(b)))
     M = la.dims[la.ndim - 2] if la.ndim > 1 else 1
@@ -601,6 +603,6 @@ cdef int check_writable(Variable x) except -1:
     if is_wide(x.tape.link[x.rec]) and x.tape.wide[x.tape.link[x.rec] >> 8].flags & OF_LEAF:
         raise RuntimeError("in-place write to a view of a leaf Variable: copy it first (y = x.copy()), or update the leaf "
                            "under no_grad()")
-    if x.tape.paused:
+    if x.tape.paused and not isinstance(x, Discrete):
         raise RuntimeError("in-place write to a recorded Variable under no_grad(): its graph would not know; use .detach()")
     return 0

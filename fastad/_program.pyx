@@ -633,13 +633,21 @@ cdef class Evaluator:
         return True
 
 
+cdef inline bint plain_numbers(tuple args) noexcept:
+    """Whether all arguments are Python floats and float64 arrays: of the kind that was traced, if their shapes are."""
+    for x in args:
+        if not PyFloat_Check(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE):
+            return False
+    return True
+
+
 # ---- calls -----------------------------------------------------------------------------------------------------
 cdef class Replay:
     """The short way of a compiled function; `fastad.compiled` has the long one."""
 
     def __call__(self, *args, **kwargs):
         """The value of the function."""
-        if self.quick_value is not None and not kwargs and not tracing():
+        if self.quick_value is not None and not kwargs and plain_numbers(args) and not tracing():
             made = self.quick_value(args)
             if type(made) is list:
                 return (<list>made)[0]
@@ -660,7 +668,7 @@ cdef class Replay:
         value : np.float64
         gradient : in the form of the differentiated argument, a tuple of them for several
         """
-        if self.quick_grad is not None and out is None and not kwargs and not tracing():
+        if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args) and not tracing():
             made = self.quick_grad(args)
             if type(made) is list:
                 if self.several:
@@ -687,7 +695,7 @@ cdef class Bound:
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator
         cdef Py_ssize_t k
-        if e.load(self.space, args) == 0 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
+        if plain_numbers(args) and e.load(self.space, args) == 0 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
             e.code.execute(self.space)
             if e.failed(self.space, 0) < 0:
                 for k in range(1, e.n_results):

@@ -211,7 +211,7 @@ cdef object constant_array(object x, str name):
 cdef object operand(object x, str name):
     """An argument as what a record can use: a recorded Variable, or the float64 array of a constant."""
     cdef Handle h
-    if tracing:
+    if tracing and not isinstance(x, Handle):
         x = captured(x, name)
     if not isinstance(x, Handle):
         x = constant_array(x, name)
@@ -345,7 +345,7 @@ cdef object apply(int op, object x, object y):
     a = operand(x, name)
     if fa_rows[op].arity == 2:
         b = operand(y, name)
-    if tracing and current_tape().trace is not None and (isinstance(a, Handle) or isinstance(b, Handle)):
+    if tracing and (meets_trace(a, b) or meets_trace(b, None)):
         return apply_traced(op, x, y, a, b, name)
     if not (isinstance(a, Handle) or isinstance(b, Handle)):
         out = evaluate(op, a, b)

@@ -316,5 +316,8 @@ def call_hooks(hooks, g, name):
 
 cdef int accumulate(Storage s, object g) except -1:
     """Add to the gradient of a leaf or a retained intermediate; `g` belongs to nobody else."""
-    s.grad = g if s.grad is None else np.asarray(s.grad, np.float64) + g
+    old = s.grad
+    if isinstance(old, Handle):                           # of a recorded sweep
+        old = old.value
+    s.grad = g if old is None else np.asarray(old, np.float64) + g
     return 0

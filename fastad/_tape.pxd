@@ -148,6 +148,7 @@ cdef class Tape:
     cdef int small_graphs             # in a row, on columns that are much larger
     cdef Py_ssize_t collected_records # records that the last collection left
     cdef readonly Py_ssize_t n_collections
+    cdef bint ended                   # the trace of this tape has ended: records stay as they are, and there will be no more
     cdef readonly object trace        # the Trace of a compiled function: nothing is ever cut off then; None
 
     cdef void limit(self) noexcept

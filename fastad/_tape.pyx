@@ -201,7 +201,7 @@ cdef class Tape:
     # ---- room ----
     cdef void limit(self) noexcept:
         """Set what the fast paths test: room is there, nobody sweeps, nobody paused recording."""
-        if self.busy or self.paused:
+        if self.busy or self.paused or self.ended:
             self.slot_limit = self.record_limit = 0
         else:
             self.slot_limit = self.value.shape[0]
@@ -209,6 +209,9 @@ cdef class Tape:
 
     cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
         """Make sure that so many more slots, records and pool entries fit. May collect: offsets change."""
+        if self.ended:
+            raise TraceError("a Variable has outlived the call of the function that compile() traced: a compiled function has to "
+                             "return what it computes, not keep it")
         if self.busy:
             raise RuntimeError("fastad: the Variable's graph is being swept: in a hook, gate or rule compute with its .value or "
                                ".detach(); in another thread wait for backward() to end")
@@ -534,7 +537,7 @@ cdef class Tape:
         return release(self)
 
     cdef int collect(self) except -1:
-        return 0 if self.trace is not None else collect(self)
+        return 0 if self.trace is not None or self.ended else collect(self)
 
     cdef Level level(self) noexcept:
         """How long the tape is now."""
@@ -546,7 +549,7 @@ cdef class Tape:
     cdef void cut(self) noexcept:
         """The youngest variable is gone: forget the records that no older one can need."""
         cdef Py_ssize_t needed
-        if self.trace is not None or self.pinned:
+        if self.trace is not None or self.pinned or self.ended:
             return
         if self.n_live == 0:
             emptied(self)

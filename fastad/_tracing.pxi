@@ -107,12 +107,10 @@ cdef class Trace:
             raise TraceError(CHANGED)
 
     def close(self):
-        """Let go of the tape."""
-        if self.tape is not None:
-            unbind_all(self.tape)
-            self.tape.trace = None
-            self.tape = None
-        self.known = {}
+        """Let go of the tape; what was asked for before stays."""
+        if self.outer is not None:
+            raise RuntimeError("close: the trace has not ended")
+        self.tape = None
 
 
 cdef str CHANGED = ("an array from outside was written to while the function was traced for compile(), between two uses of it; "
@@ -180,19 +178,26 @@ def resume_trace(Trace trace not None):
     global tracing
     if trace.outer is not None:
         raise RuntimeError("resume_trace: this trace has not ended")
+    trace.tape.trace = trace
+    trace.tape.ended = False
+    trace.tape.limit()
     trace.outer = exchange_tape(trace.tape)
     tracing += 1
 
 
 def end_trace(Trace trace not None):
-    """End a trace; its tape stays as it is."""
+    """End a trace; its tape stays as it is. `Trace.output` has to be asked before."""
     global tracing
     if trace.outer is None:
         raise RuntimeError("end_trace: this trace has ended already")
     tracing -= 1
     exchange_tape(trace.outer)
     trace.outer = None
+    trace.known = {}
     unbind_all(trace.tape)
+    trace.tape.trace = None                           # whoever holds one of the two does not hold a circle
+    trace.tape.ended = True
+    trace.tape.limit()
 
 
 # ---- arrays from outside -----------------------------------------------------------------------------------------------
@@ -203,7 +208,7 @@ cdef object captured_by(Trace trace, object array, str name):
     cdef Variable node
     key = key_of(array)
     known = trace.known.get(key)
-    if known is not None:
+    if known is not None and array.dtype.kind != "O":
         trace.check_content(array, (<Handle>known).offset)
         return known
     data = constant_array(array, name)
@@ -224,6 +229,8 @@ cdef object captured_by(Trace trace, object array, str name):
 def captured(x, str name="array"):
     """While a function is traced: a plain array as a live value on its tape. Anything else, and else, x itself."""
     cdef Trace trace = current_trace()
+    if trace is not None and isinstance(x, (list, tuple)):
+        freeze_within(x)
     return captured_by(trace, x, name) if trace is not None and isinstance(x, np.ndarray) else x
 
 
@@ -243,6 +250,35 @@ def freeze_unless_captured(x):
     cdef Trace trace = current_trace()
     if trace is not None and isinstance(x, np.ndarray) and key_of(x) not in trace.known:
         freeze(x)
+
+
+cdef bint meets_trace(object x, object y) noexcept:
+    """Whether one of two operands is a Variable that a traced function computes with."""
+    if isinstance(x, Handle):
+        if (<Handle>x).state == NODE:
+            if (<Handle>x).tape.trace is not None:
+                return True
+        elif current_tape().trace is not None:
+            return True
+    return isinstance(y, Handle) and meets_trace(y, None)
+
+
+cdef int refuse_while_tracing(str name) except -1:
+    """What is written outside of the trace's tape would not be written again in a replay."""
+    if tracing and is_tracing():
+        raise TraceError(f"{name}: a function that is traced for compile() cannot write to a Variable from outside: a replay would "
+                         "not do it again; write to a copy, or return the new values")
+    return 0
+
+
+cdef int freeze_within(object x) except -1:
+    """Freeze the arrays that stand in a list."""
+    for item in x:
+        if isinstance(item, (list, tuple)):
+            freeze_within(item)
+        else:
+            freeze(item)
+    return 0
 
 
 cdef object key_of(object array):
@@ -297,6 +333,14 @@ cdef object of_numpy(str name, object x, object y):
     return functions["primitive"](f, (x,) if y is None else (x, y), {})
 
 
+cdef object rebound(Variable x, object new):
+    """What x becomes by an operator like &=: a number is another one, an array is written to."""
+    if x.layout.ndim:
+        x[...] = new
+        return x
+    return new
+
+
 cdef dict AS_ROWS = {"bitwise_and": OP_logical_and, "bitwise_or": OP_logical_or, "bitwise_xor": OP_not_equal,
                      "invert": OP_logical_not}
 
@@ -311,6 +355,18 @@ def converted(Variable x, kind):
     if kind == INT:
         return discrete_node(apply(OP_trunc, x, None), INT)
     return np.asarray(values_of(x)).astype(kind)
+
+
+cdef object fitted_to(object kind, object new):
+    """What is written into a Discrete, in its dtype."""
+    if isinstance(new, Handle):
+        if recorded(new) and not isinstance(new, Discrete):
+            raise TypeError("in-place write: a recorded value cannot be written into an array without gradient; build the array "
+                            "with fa.zeros_like, fa.array or np.stack")
+        return converted(new, kind) if recorded(new) else new
+    if isinstance(new, np.ndarray):
+        return converted(captured(new, "in-place write"), kind)
+    return asarray(new).astype(kind)[()]
 
 
 cdef bint indexes(object key) except -1:
@@ -415,12 +471,15 @@ cdef object apply_traced(int op, object x, object y, object a, object b, str nam
         None if b is None else FLOAT if gradient else weak_kind(y if not isinstance(y, Handle) else b)
     if key not in kinds:
         kinds[key] = result_kind(key[0], key[1], key[2])
-    if kinds[key] is None:
+    kind = kinds[key]
+    if (op == OP_floor_divide or op == OP_remainder) and type(y) is int and y != 0 and key[1] == INT:
+        kind = INT                                    # by 0 NumPy's integers give 0
+    if kind is None:
         return functions["primitive"](plain_function(name), (a if isinstance(a, Handle) else x,) if b is None else
                                       (a if isinstance(a, Handle) else x, b if isinstance(b, Handle) else y), {})
     ensure_loops(op)
     out = record_map(op, a, b, layout_for(a), layout_for(b), name)
-    return finished(out, (a, b), kinds[key]) if fa_rows[op].differentiable else discrete_node(out, kinds[key])
+    return finished(out, (a, b), kind) if fa_rows[op].differentiable else discrete_node(out, kind)
 
 
 cdef object compared(Handle x, object other, int how):
@@ -515,6 +574,9 @@ cdef class Discrete(Variable):
     def __rlshift__(self, other): return of_numpy("left_shift", other, self)
     def __rshift__(self, other): return of_numpy("right_shift", self, other)
     def __rrshift__(self, other): return of_numpy("right_shift", other, self)
+    def __iand__(self, other): return rebound(self, of_numpy("bitwise_and", self, other))
+    def __ior__(self, other): return rebound(self, of_numpy("bitwise_or", self, other))
+    def __ixor__(self, other): return rebound(self, of_numpy("bitwise_xor", self, other))
     def __invert__(self): return of_numpy("invert", self, None)
 
     def __getattr__(self, name):

@@ -37,10 +37,14 @@ class Rule:
     def __init__(self, name: str, call: Call, shapes: list[tuple[int, ...]], labels: list[str]) -> None:
         self.name, self.call, self.shapes, self.labels = name, call, shapes, labels
         self.outputs: list[tuple[int, ...]] = []
+        self.dtypes: list[Any] = []
+        self.traced = False
 
     def forward(self, inputs: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """The outputs for other inputs, flat."""
-        values = self.call.forward([v.reshape(shape)[()] for v, shape in zip(inputs, self.shapes, strict=True)])
+        """The outputs for other inputs, flat; in a compiled function, which many threads may call, with a state of its own."""
+        call = self.call.again() if self.traced else self.call
+        values = call.forward([v.reshape(shape).astype(dtype)[()]
+                               for v, shape, dtype in zip(inputs, self.shapes, self.dtypes, strict=True)])
         found = [self.output(v) for v in values]
         if [v.shape for v in found] != self.outputs:
             raise ValueError(f"{self.name}: gave outputs of shapes {[v.shape for v in found]}, before {self.outputs}")
@@ -67,7 +71,8 @@ class Rule:
             if not variable.is_recorded(g):
                 self.checked(g, shape, label)
             elif g.shape != shape:
-                raise ValueError(f"{self.name}: the gradient of {label} has shape {g.shape}, but {label} has shape {shape}")
+                raise ValueError(f"{self.name}: the gradient of {label} has shape {g.shape}, "
+                                 f"but {label} has shape {shape}")
         return gradients
 
     def checked(self, gradient: Any, shape: tuple[int, ...], label: str) -> NDArray[np.float64] | None:
@@ -86,6 +91,8 @@ class Rule:
         """Variables for the outputs, with this rule as their derivative."""
         arrays = [self.output(v) for v in values]
         self.outputs = [a.shape for a in arrays]
+        self.traced = variable.is_tracing()
+        self.dtypes = [x.dtype if isinstance(x, variable.Discrete) else np.float64 for x in inputs]
         recorded: list[Any] = variable.call(self, inputs, arrays, self.name)
         return recorded
 
@@ -107,8 +114,10 @@ def without_variable(value: Any, what: str) -> Any:
 
 def plain(value: Any) -> Any:
     """An argument as the rule's functions get it: plain, and nobody can change it before the sweep."""
-    if isinstance(value, variable.Variable):
-        value = variable.value_of(value)
+    if isinstance(value, variable.Variable):          # a traced rule runs anew in each replay: no guard
+        value = variable.unguarded(value) if variable.is_recorded(value) else variable.value_of(value)
+    else:
+        variable.freeze(value)
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
@@ -177,6 +186,8 @@ class Gate:
                 refuse_recorded(x, f"{name}: argument {k}",
                                 "pass Variables as arguments of their own, or use fa.custom_vjp")
         refuse_recorded(options, f"{name}: a keyword argument", "pass it by position")
+        for leaf in flatten(options)[0]:
+            variable.freeze(leaf)
         out = call.forward(*[plain(x) for x in operands], **options)
         where = [k for k, x in enumerate(operands) if variable.is_recorded(x)]
         if not where:
@@ -361,8 +372,8 @@ class VjpCall:
         count = len(self.recorded)
         if not isinstance(found, (tuple, list)) or len(found) != count:
             what = f"{len(found)} gradients" if isinstance(found, (tuple, list)) else type(found).__name__
-            raise ValueError(f"{name}: bwd has to return a tuple with {count} gradient{'s' if count != 1 else ''}, one for "
-                             f"each differentiated argument, not {what}")
+            raise ValueError(f"{name}: bwd has to return a tuple with {count} gradient{'s' if count != 1 else ''}, "
+                             f"one for each differentiated argument, not {what}")
         selected = []
         for (k, recorded), gradient in zip(self.recorded.items(), found, strict=True):
             each = flatten_like(self.values[k], gradient, f"{name}: the gradient of argument {k}")

@@ -2,6 +2,9 @@
 
 Each runs the function once on Variables that stand for its arguments and reads the tape backwards, `jvp` with tangents.
 Nothing is left on the tape afterwards, and no gradient of an eager Variable is touched.
+
+Transforms nest. Where an argument is a recorded Variable, or the function uses one that an outer transform
+differentiates with respect to, the sweep is recorded and its results are Variables; otherwise they are plain arrays.
 """
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from .tree import flatten, flatten_like, leaf_names
 if TYPE_CHECKING:
     from ._typing import Argnums, Array, Function, Options
 
-__all__ = ["grad", "jacobian", "jvp", "value_and_grad", "vjp"]
+__all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 
 #: Types of arguments that are no containers, for sure.
@@ -46,7 +49,9 @@ class Inputs:
         self.rebuild: Callable[[list[Any]], Any] = only
         if type(chosen) not in NUMBERS_AND_ARRAYS:
             self.values, self.rebuild = flatten(chosen)
-        self.variables = [variable.input_variable(checked(name, v)) for v in self.values]
+        ready = [checked(name, v) for v in self.values]
+        self.nested = any(isinstance(v, variable.Variable) for v in ready)
+        self.variables = [variable.input_variable(v) for v in ready]
         self.args = list(args)
         trees = self.rebuild(self.variables)
         for k, tree in zip(numbers, [trees] if self.single else trees, strict=True):
@@ -65,20 +70,39 @@ class Inputs:
         trees = self.rebuild([like(v, g) for v, g in zip(self.values, gradients, strict=True)])
         return trees if self.single else tuple(trees)
 
-    def pull(self, y: Any, seed: Any) -> list[Any]:
-        """Gradients of the recorded output y as plain arrays; zeros where y does not depend on an argument."""
-        found = variable.pull_back(y, seed, self.variables) if isinstance(y, variable.Variable) else None
-        return [np.zeros(np.shape(v)) for v in self.values] if found is None else found
+    def pull(self, outputs: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
+        """Gradients of outputs with these adjoints.
+
+        Arrays; or Variables, and `nested` is true, where an outer transform, or an eager graph that arguments belong
+        to, is to differentiate them.
+        """
+        pairs = [(y, seed) for y, seed in zip(outputs, seeds, strict=True) if isinstance(y, variable.Variable)]
+        ys, given = [y for y, _ in pairs], [seed for _, seed in pairs]
+        if not self.nested and not any(isinstance(seed, variable.Variable) for seed in given):
+            found = variable.pull_back(ys, given, self.variables)
+            if found is not None:
+                return found
+            self.nested = True
+        recorded = variable.recorded_pull(ys, given, self.variables)
+        return [np.zeros(x.shape)[()] if g is None else plain_unless_recorded(g)
+                for x, g in zip(self.variables, recorded, strict=True)]
+
+    def result(self, tree: Any) -> Any:
+        """What a function returned beside: with the values of its Variables, unless these can matter outside."""
+        if not self.nested and not variable.within_transform():
+            return plain(tree)
+        leaves, rebuild = flatten(tree)
+        return rebuild([plain_unless_recorded(joined(leaf)) for leaf in leaves])
 
 
-def checked(name: str, value: Any) -> Array | float:
-    """An argument that can be differentiated with respect to, as float64."""
+def checked(name: str, value: Any) -> Any:
+    """An argument that can be differentiated with respect to: float64, or a recorded Variable."""
     if isinstance(value, float):
         return value
+    value = joined(value)
     if isinstance(value, variable.Variable):
-        if variable.is_recorded(value):
-            raise NotImplementedError(f"{name}: derivatives of derivatives are not there yet; an argument is a "
-                                      "recorded Variable")
+        if variable.carries(value, name):
+            return value
         value = value.value
     a = np.asarray(value)
     if a.dtype.kind == "c":
@@ -91,6 +115,8 @@ def checked(name: str, value: Any) -> Array | float:
 
 def like(value: Any, gradient: Array) -> Any:
     """A gradient as the argument came in: a float for a number, the floating dtype of an array."""
+    if isinstance(gradient, variable.Variable):
+        return gradient
     if isinstance(value, (float, int)) or (np.ndim(value) == 0 and not isinstance(value, np.ndarray)):
         return type(value)(gradient) if isinstance(value, np.floating) else np.float64(gradient)
     dtype = getattr(value, "dtype", None)
@@ -100,6 +126,19 @@ def like(value: Any, gradient: Array) -> Any:
 def joined(leaf: Any) -> Any:
     """An object array of scalar Variables as one Variable, anything else as it is."""
     return variable.array(leaf) if isinstance(leaf, np.ndarray) and leaf.dtype == object else leaf
+
+
+def plain_unless_recorded(leaf: Any) -> Any:
+    """A Variable without gradient as its values, anything else as it is."""
+    return leaf if variable.is_recorded(leaf) else variable.value_of(leaf)
+
+
+def check_scalar(out: Any) -> None:
+    """Refuse an output that has no gradient."""
+    check_output("grad", out)
+    if np.shape(out) != ():
+        raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
+                        "reduce it (np.sum), or use fa.jacobian")
 
 
 def check_output(name: str, out: Any) -> None:
@@ -160,13 +199,10 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
         inputs = Inputs("value_and_grad", argnums, args)
         out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
         out = joined(out)
-        check_output("grad", out)
-        if (out.shape if isinstance(out, variable.Variable) else np.shape(out)) != ():
-            raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
-                            "reduce it (np.sum), or use fa.jacobian")
-        gradients = inputs.pull(out, ONE)
-        value = np.float64(variable.value_of(out))
-        return ((value, plain(aux)) if has_aux else value), inputs.shaped(gradients)
+        check_scalar(out)
+        gradients = inputs.pull([out], [ONE])
+        value = out if inputs.nested and variable.is_recorded(out) else np.float64(variable.value_of(out))
+        return ((value, inputs.result(aux)) if has_aux else value), inputs.shaped(gradients)
 
     return value_and_gradient
 
@@ -229,19 +265,22 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
         check_output("vjp", y)
 
     def pull(cotangent: Any) -> Any:
-        seeds = flatten_like(out, cotangent, "vjp: the cotangent")
-        total = [np.zeros(np.shape(v)) for v in inputs.values]
-        for y, seed in zip(outputs, seeds, strict=True):
-            if seed is None:
-                continue
-            if np.shape(seed) != np.shape(y):
-                raise ValueError(f"vjp: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
-            pulled = inputs.pull(y, np.asarray(seed, np.float64) + 0.0)
-            total = [t + g for t, g in zip(total, pulled, strict=True)]
-        return inputs.shaped(total)
+        pairs = [(y, seed) for y, seed in zip(outputs, flatten_like(out, cotangent, "vjp: the cotangent"), strict=True)
+                 if seed is not None]
+        return inputs.shaped(inputs.pull([y for y, _ in pairs], [cotangent_of(y, seed, "vjp") for y, seed in pairs]))
 
-    value = rebuild([variable.value_of(y) for y in outputs])
-    return (value, pull, plain(aux)) if has_aux else (value, pull)
+    value = inputs.result(rebuild(outputs))
+    return (value, pull, inputs.result(aux)) if has_aux else (value, pull)
+
+
+def cotangent_of(y: Any, seed: Any, name: str) -> Any:
+    """A cotangent of an output's shape, as an array or a recorded Variable; its zeros are numbers."""
+    seed = joined(seed)
+    if np.shape(seed) != np.shape(y):
+        raise ValueError(f"{name}: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
+    if variable.carries(seed, name):
+        return seed
+    return np.asarray(variable.value_of(seed), np.float64) + 0.0
 
 
 def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
@@ -339,14 +378,92 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callab
         out, aux = run("jacobian", f, inputs, kwargs, has_aux)
         out = joined(out)
         check_output("jacobian", out)
-        shape = np.shape(out)
-        rows = []
-        for k in range(int(np.prod(shape, dtype=np.int64))):
-            seed = np.full(shape, -0.0)                # the other outputs are not differentiated: nothing, not zero
-            seed[np.unravel_index(k, shape)] = 1.0
-            rows.append(inputs.pull(out, seed))
-        stacked = [np.array([row[k] for row in rows]).reshape(shape + np.shape(v)) for k, v in enumerate(inputs.values)]
-        result = inputs.shaped(stacked)
-        return (result, plain(aux)) if has_aux else result
+        result = inputs.shaped(rows_of(inputs, out))
+        return (result, inputs.result(aux)) if has_aux else result
+
+    return matrix
+
+
+def rows_of(inputs: Inputs, out: Any) -> list[Any]:
+    """The Jacobian of one output for each input, a sweep for each of its elements."""
+    shape = np.shape(out)
+    rows = []
+    for k in range(int(np.prod(shape, dtype=np.int64))):
+        seed = np.full(shape, -0.0)                    # the other outputs are not differentiated: nothing, not zero
+        seed[np.unravel_index(k, shape)] = 1.0
+        rows.append(inputs.pull([out], [seed]))
+    return [variable.array([row[k] for row in rows]).reshape(shape + np.shape(v)) for k, v in enumerate(inputs.values)]
+
+
+# ---- second derivatives -------------------------------------------------------------------------------------------
+def first_derivatives(name: str, f: Function, argnums: Argnums, args: Sequence[Any],
+                      kwargs: Options) -> tuple[Inputs, list[Any]]:
+    """The inputs of one call and the gradient with respect to them as Variables; None where there is none."""
+    inputs = Inputs(name, argnums, args)
+    out = joined(inputs.call(f, kwargs))
+    check_scalar(out)
+    return inputs, list(variable.recorded_pull([out], [ONE], inputs.variables))
+
+
+def hvp(f: Function, primals: Any, vector: Any) -> Any:
+    """The product of the Hessian of `f` with a vector, without the Hessian: two sweeps.
+
+    Parameters
+    ----------
+    f : callable
+        Returns a scalar.
+    primals : number, array or container of them
+        Where: the argument of `f`.
+    vector : of the form of `primals`
+
+    Returns
+    -------
+    number, array or container
+        In the form of `primals`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> fa.hvp(lambda x: np.sum(x ** 3), np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([  6., 120.])
+    """
+    inputs, gradient = first_derivatives("hvp", f, 0, [primals], {})
+    seeds = [cotangent_of(x, v, "hvp")
+             for x, v in zip(inputs.values, flatten_like(primals, vector, "hvp: the vector"), strict=True)]
+    return inputs.shaped(inputs.pull(gradient, seeds))
+
+
+def hessian(f: Function, argnums: Argnums = 0) -> Callable[..., Any]:
+    """A function that gives the matrix of second derivatives of `f`, one sweep over the gradient's graph per row.
+
+    Parameters
+    ----------
+    f : callable
+        Returns a scalar.
+    argnums : int or sequence of int
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    callable
+        Gives an array of shape ``argument.shape + argument.shape``; for containers the form of the argument, and in the
+        place of each array again that form, with arrays of both shapes together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> fa.hessian(lambda x: x[0] ** 2 * x[1])(np.array([1.0, 2.0]))
+    array([[4., 2.],
+           [2., 0.]])
+    """
+    @wraps(f)
+    def matrix(*args: Any, **kwargs: Any) -> Any:
+        inputs, gradient = first_derivatives("hessian", f, argnums, args, kwargs)
+        blocks = [inputs.shaped(rows_of(inputs, np.zeros(np.shape(v)) if g is None else g))
+                  for v, g in zip(inputs.values, gradient, strict=True)]
+        trees = inputs.rebuild(blocks)
+        return trees if inputs.single else tuple(trees)
 
     return matrix

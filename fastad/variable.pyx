@@ -134,6 +134,8 @@ cdef class Variable(Handle):
     def __init__(self, value, name=None):
         if self.state != UNSET:
             raise RuntimeError("Variable: already initialised")
+        if isinstance(value, Discrete):
+            value = values_of(value)
         if isinstance(value, Handle):
             raise TypeError("Variable: the value is a Variable already; .detach() gives its values without gradient")
         a = asarray(value)
@@ -160,6 +162,7 @@ cdef class Variable(Handle):
     def value(self, new):
         if self.state != LEAF and self.state != CONSTANT:
             raise RuntimeError("value: only a leaf can be given new values; write y[...] = value to record a write in place")
+        refuse_while_tracing("value")
         new = constant_array(new, "value")
         if isinstance(new, Handle):
             raise TypeError("value: the new values are recorded Variables; use .detach() for their values")
@@ -217,16 +220,19 @@ cdef class Variable(Handle):
         """Whether this is an input with a gradient of its own, not the result of an operation."""
         return self.state == LEAF
 
-    def backward(self, seed=None, bint retain_graph=False):
+    def backward(self, seed=None, retain_graph=None, bint create_graph=False):
         """Sweep the tape backwards and add the gradient of this Variable to ``grad`` of everything it was computed from.
 
         Parameters
         ----------
         seed : array_like, optional
             Upstream gradient, of this Variable's shape; 1 for a scalar.
-        retain_graph : bool
+        retain_graph : bool, optional
             Keep the graph for another ``backward()``; else it is freed: values and gradients stay readable, computing
-            on with them is an error.
+            on with them is an error. Default: as `create_graph`.
+        create_graph : bool
+            Record the sweep: ``grad`` is a Variable that can be differentiated again. The graph lives as long as one
+            holds such gradients; ``zero_grad()`` lets go of them.
 
         Raises
         ------
@@ -242,6 +248,14 @@ cdef class Variable(Handle):
         >>> (x * x).backward(seed=[1.0, 10.0])
         >>> x.grad
         array([ 2., 40.])
+
+        >>> x = fa.Variable(2.0)
+        >>> (x ** 4).backward(create_graph=True)
+        >>> slope = x.grad
+        >>> x.zero_grad()
+        >>> slope.backward()
+        >>> float(slope.value), float(x.grad)
+        (32.0, 48.0)
         """
         if self.state == UNSET:
             raise RuntimeError(UNINITIALISED)
@@ -250,42 +264,22 @@ cdef class Variable(Handle):
                                   "result of a function like floor)")
         if self.state == GONE:
             raise FreedGraphError("backward: the graph was freed by an earlier backward(); call that one with retain_graph=True")
-        if seed is None:
-            if self.layout.size != 1:
-                raise ValueError(f"backward: a Variable of shape {self.layout.shape} needs a seed of that shape, e.g. "
-                                 f"y.backward(np.ones({self.layout.shape})); or reduce it to a scalar first")
-            seed = float64(1.0)
-        else:
-            if isinstance(seed, Handle):
-                seed = values_of(seed)
-            seed = constant_array(seed, "backward: the seed")
-            if seed.shape != self.layout.shape:
-                raise ValueError(f"backward: the seed has shape {seed.shape}, the Variable {self.layout.shape}")
+        if create_graph and retain_graph is not None and not retain_graph:
+            raise ValueError("backward: create_graph=True needs the graph; leave out retain_graph=False")
+        seed = seed_of(self, seed, create_graph)
         if self.state == LEAF:
-            accumulate(self.extra, _tape.call_hooks(self.extra.hooks or {}, np.full(self.layout.shape, seed) + 0.0, self.extra.name))
-            return
-        cdef Tape tape = self.tape
-        cdef Handle h
-        cdef void *p = tape.oldest
-        if tape.busy:
-            raise RuntimeError("backward: the graph is being swept already; a hook or gate cannot sweep it too")
-        while p is not NULL and tape.swept:               # keep what earlier sweeps have left
-            h = <Handle>p
-            harvest(tape, h)                              # may collect garbage: the next one is looked up after it
-            p = h.newer
-        tape.prepare_adjoints(1)
-        try:
-            if self.layout.size == 1:
-                tape.adjoint[self.offset] = <double>seed.item() + 0.0
+            if create_graph and isinstance(seed, Handle):
+                add_gradient(self, seed)
             else:
-                add_to_view(&tape.adjoint[self.offset], self.layout, seed + 0.0)
-            tape.sweep(self.rec + 1, 0, 1)
-            tape.deposit(self)
-        except BaseException:
-            tape.swept = 1                                # half-finished adjoints are nobody's gradient
-            raise
-        if not retain_graph:
-            tape.release()
+                g = _tape.call_hooks(self.extra.hooks or {}, np.full(self.layout.shape, seed) + 0.0, self.extra.name)
+                accumulate(self.extra, g)
+            return
+        if self.tape.busy:
+            raise RuntimeError("backward: the graph is being swept already; a hook or gate cannot sweep it too")
+        if create_graph:
+            recorded_sweep_from(self, seed)
+        else:
+            sweep_from(self, seed, retain_graph is not None and retain_graph)
 
     def register_hook(self, function):
         """Call a function with the gradient of this Variable in each ``backward()``.
@@ -314,6 +308,8 @@ cdef class Variable(Handle):
             raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
             raise NoGradientError("register_hook: this value carries no gradient")
+        if self.tape.trace is not None:
+            raise TraceError("register_hook: a replay of the function that is traced for compile() would not call the hook")
         handle.key = add_hook(self, function)             # knows itself where it stands
         return handle
 
@@ -333,7 +329,11 @@ cdef class Variable(Handle):
 
     def copy(self):
         """A recorded copy with memory of its own."""
-        return record_copy(self) if recorded(self) else self.detach()
+        if not recorded(self):
+            return self.detach()
+        if tracing and meets_trace(self, None):
+            return finished(record_copy(self), (self,), None)
+        return apply(OP_positive, self, None)
 
     def __copy__(self):
         return self.copy()
@@ -433,6 +433,7 @@ cdef class Variable(Handle):
 
     def __setitem__(self, key, new):
         if self.state == CONSTANT or (self.state == LEAF and current_tape().paused):
+            refuse_while_tracing("in-place write")
             if isinstance(new, Handle) and flows((new,), "in-place write"):
                 raise TypeError("in-place write: a recorded value cannot be written into a constant; take .copy() of it first, "
                                 "or build the array with fa.zeros_like, fa.array or np.stack")
@@ -440,6 +441,8 @@ cdef class Variable(Handle):
             self.extra.version += 1
             return
         check_writable(self)
+        if tracing and isinstance(self, Discrete):
+            new = fitted_to((<Discrete>self).kind, new)
         kind, what = index_of(self, key)
         if kind == "view":
             offset, shape, strides = what
@@ -490,7 +493,7 @@ cdef class Variable(Handle):
         cdef bint out
         if other is None or isinstance(other, str):
             return NotImplemented
-        if tracing and current_tape().trace is not None:
+        if tracing and meets_trace(self, other):
             return compared(self, other, how)
         if self.layout is SCALAR and (PyFloat_CheckExact(other) or PyLong_CheckExact(other)
                                       or (type(other) is Variable and (<Variable>other).layout is SCALAR)):
@@ -641,6 +644,7 @@ cdef object in_place(Variable x, object other, int op):
     if x.layout.ndim == 0 and not (x.state == LEAF and current_tape().paused):
         return binary(op, x, other)
     if x.state == CONSTANT or (x.state == LEAF and current_tape().paused):
+        refuse_while_tracing("in-place operation")
         if x.state == CONSTANT and isinstance(other, Handle) and flows((other,), "in-place operation"):
             return binary(op, x, other)
         x.extra.data[...] = evaluate(op, x.extra.data, asarray(values_of(other)) if isinstance(other, Handle)

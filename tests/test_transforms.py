@@ -213,27 +213,6 @@ def test_infinite_slopes_stay_in_their_row():
 
 
 # ---- what the function captures -----------------------------------------------------------------------------------
-def test_what_an_outer_transform_differentiates_must_not_be_captured():
-    ones = np.ones((3, 3))
-    outer = [
-        lambda x: fa.grad(lambda y: x * y * y)(2.0),
-        lambda x: fa.grad(lambda y: x * y * y)(x),
-        lambda x: fa.grad(lambda y: x)(1.0),
-        lambda x: fa.grad(lambda y: fa.sin(x * 2.0) * y)(1.0),
-        lambda x: fa.grad(lambda y: y * np.sum(fa.array([x, y])))(1.0),
-        lambda x: fa.grad(lambda y: np.sum((ones * x) @ (np.ones(3) * y)))(1.0),
-        lambda x: fa.grad(lambda y: np.sum(np.where([True, False], x, y)))(1.0),
-        lambda x: fa.grad(lambda y: y * np.prod(x * np.ones(3)))(1.0),
-    ]
-    for f in outer:
-        with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
-            fa.grad(f)(3.0)
-        with pytest.raises(NotImplementedError, match="derivatives of derivatives"):
-            fa.jacobian(f)(3.0)
-    assert fa.grad(lambda t: t * fa.grad(lambda s: s * s)(1.5))(2.0) == 3.0      # nothing captured: nests
-    assert fa.grad(lambda t: t * fa.grad(lambda s: s * t.detach())(1.5))(2.0) == 2.0
-
-
 def test_eager_variables_are_constants_of_a_transform():
     leaf = fa.Variable(3.0)
     node = leaf * 2.0

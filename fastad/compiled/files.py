@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -20,10 +20,8 @@ from ..ops import OPS
 from ..tree import flatten, unpack
 from .arguments import Leaf
 from .function import Compiled, Paths
+from .path import Path
 from .program import Program
-
-if TYPE_CHECKING:
-    from .path import Path
 
 __all__ = ["load", "save"]
 
@@ -118,7 +116,7 @@ def saved_path(path: Path, every: Sequence[Path], writer: Writer) -> dict[str, A
         parent = [every.index(path.parent[0]), int(path.parent[1][0]), path.parent[1][1].hex()]
     out = path.rebuild_outputs([0] * path.n_outputs)
     return {"kinds": [[leaf.kind, leaf.shape, leaf.active] for leaf in path.kinds], "parent": parent, "form": form_out(out),
-            "scalar": path.is_scalar, "shapes": [list(shape) for shape in path.output_shapes],
+            "scalar": path.is_scalar, "dtypes": [dtype.str for dtype in path.dtypes], "shapes": [list(shape) for shape in path.output_shapes],
             "programs": {kind: saved_program(program, writer) for kind, program in path.programs.items()}}
 
 
@@ -222,7 +220,8 @@ class SavedPath:
         self.outputs = [np.empty(shape) for shape in self.output_shapes]
         self.n_outputs = len(self.outputs)
         self.is_scalar = bool(entry["scalar"])
-        self.is_plain = bool(entry["form"].get("leaf"))
+        self.dtypes = [DTYPES[kind] for kind in entry["dtypes"]]
+        self.is_plain = bool(entry["form"].get("leaf")) and self.dtypes == [np.dtype(np.float64)]
         leaves, self.rebuild_outputs = flatten(form_in(entry["form"]))
         if len(leaves) != self.n_outputs:
             damaged("the outputs do not have their form")
@@ -230,6 +229,8 @@ class SavedPath:
         self.branches: dict[tuple[int, bytes], Any] = {}
         self.parent: Any = None
         self.used = self.replays = 0
+
+    rebuilt = Path.rebuilt
 
     def program(self, kind: str) -> Program:
         """The program of a kind."""

@@ -203,7 +203,7 @@ class Compiled(Replay):
             return transforms.plain(self.f(*args, **kwargs))
         result, path = found
         self.check(result, path, args, kwargs, "value")
-        return path.rebuild_outputs(result)
+        return path.rebuilt(result)
 
     def long_value_and_grad(self, args: Sequence[Any], kwargs: Options, out: Any) -> tuple[Any, Any]:
         """Value and gradient, when the short way does not do."""
@@ -323,7 +323,7 @@ class Compiled(Replay):
             raise TraceError(f"jvp: {self.name} cannot be compiled; use fastad.jvp")
         result, path = found
         n = len(path.outputs)
-        return path.rebuild_outputs(result[:n]), path.rebuild_outputs(result[n:])
+        return path.rebuilt(result[:n]), path.rebuild_outputs(result[n:])
 
     def jacobian(self, *args: Any, **kwargs: Any) -> Any:
         """The derivatives of an array output: an array of shape ``output.shape + argument.shape`` for each argument.

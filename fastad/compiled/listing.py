@@ -113,6 +113,8 @@ class Listing:
         The rules of its CALL records.
     inputs : sequence of (slot, size)
         Spans that are given anew in each call: arguments and captured arrays.
+    guards : sequence of (records, slots)
+        What Python has seen, and how many records there were then.
 
     Attributes
     ----------
@@ -124,7 +126,8 @@ class Listing:
         By slot: the value of a constant, and whether it is one.
     """
 
-    def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
+                 guards: Sequence[tuple[int, Any]] = ()) -> None:
         wide, self.pool = columns["wide"], columns["pool"]
         scalar = _passes.scalar_records(columns["link"], columns["dx"], columns["dy"],
                                         np.ascontiguousarray(wide["size"]))
@@ -141,7 +144,9 @@ class Listing:
         self.rules = list(rules)
         self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
         self.gathered: dict[bytes, View] = {}
-        self._read(wide, scalar["wide_time"], scalar["wide_slot"])
+        self.guards: list[Any] = []                   # where the values of the guards' slots stand
+        waiting = list(guards)
+        self._read(wide, scalar["wide_time"], scalar["wide_slot"], waiting)
         if self.current is None:
             self.current = np.arange(len(self.value))
         else:
@@ -207,12 +212,15 @@ class Listing:
         return View(self.gathered[key].base, view.shape, tuple(reversed(strides)))
 
     # ---- records ----
-    def _read(self, wide: Any, times: Any, slots: Any) -> None:
+    def _read(self, wide: Any, times: Any, slots: Any, guards: list[tuple[int, Any]]) -> None:
         """Turn the wide records into blocks and renamings."""
-        start = 0
+        start = seen = 0
         spans = {view.base for view in self.inputs}
         for k in range(len(wide)):
             w, time, slot = wide[k], int(times[k]), int(slots[k])
+            while seen < len(guards) and guards[seen][0] <= time:
+                self.guards.append(self.where(guards[seen][1]))
+                seen += 1
             kind = KINDS[w["kind"]]
             size = int(w["size"])
             if kind != "span" or slot not in spans:
@@ -225,6 +233,7 @@ class Listing:
                 getattr(self, "_read_" + kind)(w, time)
         if self.current is not None:
             self._rename_scalars(start, len(self.op))
+        self.guards += [self.where(which) for _, which in guards[seen:]]
 
     def _rename_scalars(self, start: int, stop: int) -> None:
         self._grow_current()

@@ -49,13 +49,21 @@ class Path:
             out = function(*args, **kwargs)
             leaves, self.rebuild_outputs = flatten(out)
             self.outputs = [joined(leaf) for leaf in leaves]
+            self.places = [self.trace.output(y) for y in self.outputs]
         finally:
             variable.end_trace(self.trace)
+        self.trace.check()
         self.n_function = len(self.trace.tape)        # records of the function itself; derivatives stand behind them
         self.n_outputs = len(self.outputs)
-        self.is_plain = unpack(out) is None
+        self.dtypes = [np.dtype(np.float64) if place is None or place[3] else place[2] for place in self.places]
+        self.is_plain = unpack(out) is None and self.dtypes[0] == np.float64
         self.output_shapes = [np.shape(y) for y in self.outputs]
         self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
+
+    def rebuilt(self, values: Sequence[Any]) -> Any:
+        """What the function returns: integers and truth values as such, in its containers."""
+        return self.rebuild_outputs([v if dtype == np.float64 else np.asarray(v).astype(dtype)[()]
+                                     for v, dtype in zip(values, self.dtypes, strict=True)])
 
     @property
     def active(self) -> list[Any]:
@@ -85,16 +93,18 @@ class Path:
             variable.end_trace(trace)
         captured = list(trace.captures)
         columns = trace.columns()
-        listing = Listing(columns, trace.rules, [*spans, *[(slot, size) for _, slot, size in captured]])
-        guards = [np.arange(slot, slot + size) for slot, size, _ in trace.guards]
+        seen = trace.guard_columns()
+        listing = Listing(columns, trace.rules, [*spans, *[(slot, size) for _, slot, size in captured]],
+                          [(r, np.arange(slot, slot + size)) for r, slot, size
+                           in zip(*[seen[name].tolist() for name in ("record", "slot", "size")], strict=True)])
         wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
-        code, found, starts, statistics = build(listing, [*wanted, *guards], self.passes)
+        code, found, starts, statistics = build(listing, wanted, self.passes)
         shapes = [np.shape(y) for y in results]
         evaluator = Evaluator(
             code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
             [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
             list(trace.frozen), np.concatenate([np.empty(0, np.int64), *found[len(results):]]),
-            np.concatenate([np.empty(0), *[np.ravel(values) for _, _, values in trace.guards]]),
+            seen["values"],
             list(zip(shapes, found, strict=False)))
         return Program(kind, evaluator, statistics, self)
 

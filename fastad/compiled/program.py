@@ -106,7 +106,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True) -> tuple
     listing : Listing
         Is used up.
     wanted : sequence of arrays of int64
-        The slots of each result, as on the tape.
+        The slots of each result, as on the tape; the guards of the listing follow.
     passes : bool
         Whether to optimise; dead code goes in any case.
 
@@ -121,7 +121,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True) -> tuple
         What each pass has done.
     """
     statistics: dict[str, Any] = {"records": listing.n_records}
-    where = [listing.where(np.asarray(slots, np.int64)) for slots in wanted]
+    where = [*[listing.where(np.asarray(slots, np.int64)) for slots in wanted], *listing.guards]
     listing.current = np.arange(len(listing.value))
     if passes:
         statistics["simplify"] = simplify(listing)

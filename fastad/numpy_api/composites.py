@@ -10,7 +10,7 @@ from .. import variable
 from ..variable import Variable, value_of
 from .moving import moved
 from .reductions import axes_of, count
-from .registry import answers, facts, lifted
+from .registry import answers, facts, lifted, reveal
 
 if TYPE_CHECKING:
     from .._typing import Array, Axis, Function, Overlap, Value
@@ -399,7 +399,7 @@ def apply_along_axis(func1d: Function, axis: int, arr: Value, *args: Any, **kwar
 @answers(np.insert)
 def insert(arr: Value, obj: Value, values: Value, axis: int | None = None) -> Value:
     """Values inserted in front of elements."""
-    x, y = lifted(arr, "numpy.insert"), lifted(values, "numpy.insert")
+    x, y, obj = lifted(arr, "numpy.insert"), lifted(values, "numpy.insert"), reveal(obj)
     if axis is None:
         x, axis = np.ravel(x), 0
     marks = np.insert(np.zeros(x.shape, bool), obj, np.broadcast_to(True, np.shape(y)) if y.ndim else True, axis)

@@ -24,7 +24,7 @@ def where(condition: Value, x: Value = None, y: Value = None) -> Value:
         raise ValueError("numpy.where: give both x and y, or neither")
     if isinstance(condition, np.ndarray) and condition.dtype.kind == "O":
         condition = reveal(condition)
-    return variable.choose(condition, lifted(x, "numpy.where"), lifted(y, "numpy.where"))
+    return variable.choose(condition, *[z if np.isscalar(z) else lifted(z, "numpy.where") for z in (x, y)])
 
 
 @answers(np.clip)

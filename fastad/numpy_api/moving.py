@@ -42,6 +42,8 @@ def c_strides(shape: Shape) -> Shape:
 
 def viewed(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """The view(s) of x that a NumPy function makes; it must neither read nor copy elements."""
+    if variable.is_tracing():
+        args, kwargs = traced.plainly(args), {key: traced.plainly(a) for key, a in kwargs.items()}
     # One byte per element, so that strides in bytes are strides in elements. Nothing behind the first byte is touched.
     dummy = np.asarray(Dummy(x.shape, x.strides_in_elements))
 
@@ -65,7 +67,8 @@ def moved(x: Value, function: Function, *args: Any, **kwargs: Any) -> Value:
     """What a NumPy function that copies elements makes of x."""
     if variable.is_tracing():
         if any(isinstance(a, Variable) for a in (*args, *kwargs.values())):
-            return traced.take(x, traced.evaluate(function, (positions_of(x), *args), kwargs))
+            positions = traced.evaluate(function, (positions_of(x), *args), kwargs)
+            return (traced.take if isinstance(positions, Variable) else variable.gather)(x, positions)
         for a in (*args, *kwargs.values()):
             variable.freeze(a)
     return variable.gather(x, function(positions_of(x), *args, **kwargs))

@@ -157,7 +157,7 @@ class Product:
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The product of other factors."""
         self.x = np.reshape(inputs[0], self.x.shape).copy()
-        return [np.prod(self.x, axis=self.axes).reshape(-1)]
+        return [np.ravel(np.prod(self.x, axis=self.axes))]
 
     def gradient(self, x: Value, g: Value, before: Function) -> Value:
         """The gradient for factors x, arrays or Variables; `before` gives the products of those before each one."""
@@ -199,7 +199,7 @@ class CumulativeSum:
 
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The sums of other terms."""
-        return [np.cumsum(np.reshape(inputs[0], self.shape), self.axis).reshape(-1)]
+        return [np.ravel(np.cumsum(np.reshape(inputs[0], self.shape), self.axis))]
 
     def pull(self, upstream: list[Array]) -> list[Array]:
         """Gradient of the terms."""
@@ -222,7 +222,7 @@ class CumulativeProduct:
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The products of other factors."""
         self.x = np.reshape(inputs[0], self.x.shape).copy()
-        return [np.cumprod(self.x, self.axis).reshape(-1)]
+        return [np.ravel(np.cumprod(self.x, self.axis))]
 
     def rows(self, flat: Value) -> Value:
         """What came flat with the axis at the end."""

@@ -237,9 +237,13 @@ def surrounded(function: Function, answer: Answer, name: str) -> Answer:
 
 def while_tracing(function: Function, answer: Answer, args: tuple[Any, ...], kwargs: Options,
                   taken: Callable[[Options], dict[str, Any]]) -> Value:
-    """An answer in a traced function: what it does not take from values without gradient NumPy does; and a plain array
-    that it has not made a live value of must stay as it is.
+    """An answer in a traced function.
+
+    What it does not take from values without gradient NumPy does. A plain array that it has not made a live value of
+    must stay as it is.
     """
+    if kwargs.get("dtype") is not None and traced.free([*args, *kwargs.values()]):
+        return traced.evaluate(function, args, kwargs)
     try:
         out = answer(*args, **taken(kwargs))
     except TypeError:
@@ -257,7 +261,6 @@ def answers(*functions: Function, method: str | None = None) -> Callable[[F], F]
     def install(answer: F) -> F:
         for function in functions:
             ANSWERS[function] = surrounded(function, answer, name_of(function))
-            traced.CALLABLE[traced.name_of(function)] = function
         if method:
             METHODS[method] = ANSWERS[functions[0]] if functions else answer
         return answer

@@ -276,7 +276,8 @@ def like_answer(function: Function, fill: float) -> None:
         if dtype is not None and np.dtype(dtype) != np.float64:
             return function(np.empty(a.shape if shape is None else shape, np.int8), dtype=dtype)
         shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
-        return variable.new_block(shape, [], fill)
+        out = variable.new_block(shape, [], fill)
+        return variable.discrete(out, a.dtype) if isinstance(a, variable.Discrete) else out
 
 
 like_answer(np.zeros_like, 0.0)
@@ -287,6 +288,9 @@ like_answer(np.empty_like, 0.0)
 @answers(np.full_like)
 def full_like(a: Value, fill_value: Value, dtype: Any = None, *, shape: Any = None) -> Value:
     """A block full of a number or a Variable."""
+    if isinstance(a, variable.Discrete):
+        return variable.converted(np.zeros_like(a, shape=shape) + lifted(fill_value, "numpy.full_like"),
+                                  np.dtype(dtype or a.dtype))
     if dtype is not None and np.dtype(dtype) != np.float64:
         return np.full(a.shape if shape is None else shape, fill_value, dtype)
     shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)

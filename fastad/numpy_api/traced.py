@@ -1,8 +1,9 @@
-"""What a traced function needs beside the table: primitives, each a CALL record with a rule that is known by name.
+"""What a traced function needs beside the table: primitives, CALL records whose rules are known by name.
 
-A primitive's rule has ``name``, ``params`` (JSON will do), ``forward(inputs)``, a pure function of flat float64 arrays and
-the parameters that gives a list of arrays, and ``recorded_pull(operands, results, upstream)``, the gradients of the
-operands as NumPy functions of flat Variables (None: no gradient; entries of `upstream` may be None).
+A primitive's rule has ``name``, ``params`` (JSON will do), ``forward(inputs)``, a pure function of flat float64 arrays
+and the parameters that gives a list of arrays (an error means that the program does not fit the inputs), and
+``recorded_pull(operands, results, upstream)``, the gradients of the operands as NumPy functions of flat Variables
+(None: no gradient; entries of `upstream` may be None).
 """
 from __future__ import annotations
 
@@ -54,15 +55,15 @@ def record(rule: Primitive, operands: Sequence[Value], dtypes: Sequence[Any] | N
     return made if dtypes is None else [variable.discrete(v, d) for v, d in zip(made, dtypes, strict=True)]
 
 
-# ---- arguments as JSON -------------------------------------------------------------------------------------------------
-class Unsuitable(Exception):
+# ---- arguments as JSON ---------------------------------------------------------------------------------------
+class UnsuitableError(Exception):
     """An argument that has no form in JSON."""
 
 
 def encode(x: Any, operands: list[Any]) -> Any:
     """An argument in JSON's terms; Variables and arrays go to `operands`."""
     if isinstance(x, np.ndarray) and x.dtype.kind == "O":
-        raise Unsuitable
+        raise UnsuitableError
     if isinstance(x, Variable) and not variable.is_recorded(x):
         x = np.asarray(x.value)
     if isinstance(x, (Variable, np.ndarray)):
@@ -82,7 +83,7 @@ def encode(x: Any, operands: list[Any]) -> Any:
         return {"ellipsis": True}
     if isinstance(x, (type, np.dtype)) and np.dtype(x).kind in "biuf":
         return {"dtype": np.dtype(x).str}
-    raise Unsuitable
+    raise UnsuitableError
 
 
 def decode(x: Any, operands: Sequence[Any]) -> Any:
@@ -113,13 +114,14 @@ def kinds_of(operands: Sequence[Any]) -> dict[str, Any]:
             "dtypes": [(x.dtype if isinstance(x, Discrete) else np.dtype(np.float64)).str for x in operands]}
 
 
-# ---- functions whose results carry no gradient -------------------------------------------------------------------------
+# ---- functions whose results carry no gradient ---------------------------------------------------------------
 #: Functions whose result has a shape that depends on the values: these are guarded.
 BY_VALUE = {np.nonzero, np.flatnonzero, np.argwhere, np.bincount, np.histogram, np.unique, np.extract, np.compress}
 
 #: Functions that look at shape and dtype alone.
-BY_SHAPE = {np.isrealobj, np.iscomplexobj, np.result_type, np.can_cast, np.min_scalar_type, np.common_type, np.einsum_path,
-            np.diag_indices_from, np.tril_indices_from, np.triu_indices_from}
+BY_SHAPE = {np.isrealobj, np.iscomplexobj, np.result_type, np.can_cast, np.min_scalar_type, np.common_type,
+            np.zeros_like, np.ones_like, np.empty_like, np.einsum_path, np.diag_indices_from,
+            np.tril_indices_from, np.triu_indices_from}
 
 #: Functions that show values to somebody who decides nothing by them.
 SHOWN = {np.array2string, np.array_repr, np.array_str}
@@ -152,9 +154,12 @@ class OfNumPy(Primitive):
         return CALLABLE[p["function"]](*decode(p["args"], operands), **named)
 
     def forward(self, inputs: list[Array]) -> list[Array]:
-        """The results as float64."""
+        """The results as float64; a ValueError where the inputs give results of other shapes."""
         out = self.raw(inputs)
-        return [np.asarray(a, np.float64) for a in (out if isinstance(out, tuple) else (out,))]
+        parts = out if isinstance(out, tuple) else (out,)
+        if [list(np.shape(a)) for a in parts] != self.params["results"]:
+            raise ValueError(f"{self.params['function']}: the shape of the result has changed")
+        return [np.asarray(a, np.float64) for a in parts]
 
 
 def free(items: Iterable[Any]) -> bool:
@@ -200,19 +205,20 @@ def evaluate(function: Function, args: Sequence[Any], kwargs: Options) -> Value:
         try:
             params = {"args": encode(tuple(args), operands), "function": name_of(function),
                       "named": {key: encode(a, operands) for key, a in kwargs.items() if a is not np._NoValue}}
-        except Unsuitable:
+        except UnsuitableError:
             operands = []
         if operands:
             rule = OfNumPy(**params, **kinds_of(operands))
             out = rule.raw([np.asarray(variable.unguarded(x), np.float64).reshape(-1) for x in operands])
             parts = out if isinstance(out, tuple) else (out,)
             if all(np.asarray(a).dtype.kind in "biuf" for a in parts):
+                rule.params["results"] = [list(np.shape(a)) for a in parts]
                 made = record(rule, operands, [np.asarray(a).dtype for a in parts])
                 return tuple(made) if isinstance(out, tuple) else made[0]
     return function(*[plainly(a) for a in args], **{k: plainly(a) for k, a in kwargs.items()})
 
 
-# ---- gathering by indices that are traced ------------------------------------------------------------------------------
+# ---- gathering by indices that are traced --------------------------------------------------------------------
 class Positions(Primitive):
     """Positions in C order of what an index selects."""
 
@@ -279,7 +285,7 @@ def indexed(x: Variable, key: Any) -> Value:
     operands: list[Any] = []
     try:
         index = encode(tuple(items), operands)
-    except Unsuitable:
+    except UnsuitableError:
         return x[tuple([plainly(item) for item in items])]
     rule = Positions(shape=list(x.shape), index=index, **kinds_of(operands))
     return take(x, record(rule, operands, [np.int64])[0])
@@ -288,7 +294,7 @@ def indexed(x: Variable, key: Any) -> Value:
 variable.register({}, {"indexed": indexed, "primitive": evaluate}, {})
 
 
-# ---- reductions --------------------------------------------------------------------------------------------------------
+# ---- reductions ----------------------------------------------------------------------------------------------
 class Extremum(Primitive):
     """A largest or smallest element over axes; elements that tie share the gradient."""
 
@@ -329,7 +335,8 @@ class Product(Primitive):
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The products."""
         p = self.params
-        return [np.asarray(np.prod(inputs[0].reshape(p["shape"]), axis=tuple(p["axes"]), keepdims=p["keepdims"]))]
+        x = inputs[0].reshape(p["shape"])
+        return [np.asarray(np.prod(x, axis=tuple(p["axes"]), keepdims=p["keepdims"]), np.float64)]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """For each factor the product of all others: those before times those behind."""
@@ -360,7 +367,7 @@ class CumulativeSum(Primitive):
 
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The sums."""
-        return [np.cumsum(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
+        return [np.add.accumulate(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """The sums from the other end."""
@@ -377,7 +384,7 @@ class CumulativeProduct(Primitive):
 
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The products."""
-        return [np.cumprod(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
+        return [np.multiply.accumulate(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """Everything before an element, times what follows and is still to be multiplied; nothing is divided by."""
@@ -397,4 +404,6 @@ def cumulative(a: Variable, function: Function, axis: int) -> Value:
 
 
 CALLABLE |= {name_of(f): f for f in vars(np).values() if isinstance(f, np.ufunc)}
-CALLABLE |= {name_of(f): f for f in (np.take, np.take_along_axis, np.repeat, np.roll, np.tile, np.delete)}
+CALLABLE |= {name_of(f): f for f in (
+    np.take, np.take_along_axis, np.roll, np.max, np.min, np.sum, np.prod, np.mean, np.unravel_index,
+    np.ravel_multi_index)}

@@ -76,7 +76,8 @@ def slow(ufunc: Ufunc, method: str, inputs: tuple[Any, ...], kwargs: Options) ->
     name = f"numpy.{ufunc.__name__}" if isinstance(getattr(np, ufunc.__name__, None), np.ufunc) else ufunc.__name__
     if method != "__call__":
         name = f"{name}.{method}"
-    if is_tracing() and traced.free(inputs) and (kwargs or method not in ("__call__", "reduce", "outer")):
+    answered = method in ("__call__", "outer") or (method == "reduce" and ufunc in (*REDUCTIONS, *PLAIN_REDUCTIONS))
+    if is_tracing() and traced.free(inputs) and (kwargs or not answered):
         return traced.evaluate(getattr(ufunc, method), inputs, kwargs)
     kwargs = checked(name, kwargs, KNOWN.get(method, ()) or KNOWN.get(ufunc, ()))
     try:
@@ -235,7 +236,7 @@ def reduce(ufunc: Ufunc, name: str, array: Value, axis: Axis = 0, keepdims: bool
         return REDUCTIONS[ufunc](x, axis=axis, keepdims=keepdims)
     if ufunc in PLAIN_REDUCTIONS:
         if is_tracing() and ufunc is not np.logical_xor:
-            return (np.all if ufunc is np.logical_and else np.any)(x, axis=axis, keepdims=keepdims)
+            return (np.all if ufunc is np.logical_and else np.any)(x, axis=axes_of(axis, x.ndim), keepdims=keepdims)
         return ufunc.reduce(reveal(x), axis=axis, keepdims=keepdims)
     binary(ufunc, name)
     axes = axes_of(axis, x.ndim)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from replaying import Traced
 
 import fastad as fa
 from fastad.tree import flatten
@@ -68,9 +69,23 @@ def compare(f, args, rtol=2e-6, atol=2e-7):
         np.testing.assert_allclose(inner(seeds, tangents), inner(gradients, directions), rtol=1e-9, atol=1e-11)
 
 
+def replay(f, args):
+    """A trace gives for other arguments what the function does, or sees that it cannot."""
+    traced = Traced(f, [np.array(a, float) for a in args], tree=True)
+    for other in (args, [np.array(a) * rng.uniform(0.9, 1.1, np.shape(a)) for a in args]):
+        got = traced.replay(other)
+        if got is not None:
+            for a, b in zip(got, leaves(f(*other)), strict=True):
+                assert np.shape(a) == np.shape(b)
+                np.testing.assert_allclose(np.asarray(a, float), b, rtol=1e-12, atol=1e-13)
+        else:
+            assert other is not args
+
+
 def check(f, *args, **tolerances):
     """`compare` on arrays as they are and on views with other strides."""
     compare(f, args, **tolerances)
+    replay(f, args)
     if all(np.ndim(a) for a in args):
         compare(lambda *bases: f(*[b.T[::-1] for b in bases]), [np.array(a[::-1].T) for a in args], **tolerances)
 
