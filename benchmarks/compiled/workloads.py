@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import fastad as fa
+
 from .. import workloads
 from . import functions
 
@@ -26,8 +28,6 @@ class Workload:
     argnums: tuple = (0,)
     kind: str = "grad"
     targets: dict = field(default_factory=dict)
-    #: How many of the arguments in front are numbers; peers may hold them as such.
-    family: str = ""
 
     @property
     def base(self):
@@ -109,8 +109,6 @@ def lstm_data(n=1024, layers=2, b=14):
 
 def chain(p):
     """1,000 dependent scalar operations."""
-    import fastad as fa
-
     return workloads.scalar_chain(p[0], p[1], 1000, fa.sin)
 
 
@@ -121,7 +119,8 @@ workload("small_net", functions.small_net, small_net_data, (0, 1, 2, 3), us=3.0,
 workload("chain", chain, lambda: (np.array([0.7, 0.3]),), casadi=1.0)
 workload("rosenbrock_loop", functions.rosenbrock_loop, lambda: start(10_000), C=3.0, jax=0.3)
 for n in (10_000, 1_000_000):
-    workload(f"rosenbrock_arrays {n}", functions.rosenbrock_arrays, lambda n=n: start(n), pytensor=1.0, torch=1.0)
+    workload(f"rosenbrock_arrays {n}", functions.rosenbrock_arrays, lambda n=n: start(n), pytensor=1.0,
+             **{"torch.compile": 1.0})
 workload("lennard_jones_loop", functions.lennard_jones_loop, lambda: atoms()[:1], C=4.0, casadi=1.0, drjit=1.0)
 workload("lennard_jones_arrays", functions.lennard_jones_arrays, atoms, C=4.0, casadi=1.0, drjit=1.0)
 workload("lotka_volterra", functions.lotka_volterra, lambda: (np.array([1.5, 1.0, 3.0, 1.0, 1.0, 1.0]), 1000), C=4.0,
