@@ -4,8 +4,8 @@ All numbers of a table come from the same work in the same process. ``min`` is t
 the code can do; ratios are taken between medians, which say what a user gets. ``--peers`` adds those of torch,
 autograd, xad, jax and casadi that are installed.
 
-``--compiled`` shows compiled functions instead: value and gradient, and the first call, of each workload beside C by hand
-and, with ``--peers``, other packages. ``--only NAME`` takes the workloads whose names contain it.
+``--compiled`` shows compiled functions instead: value and gradient, and the first call, of each workload beside C by
+hand and, with ``--peers``, other packages. ``--only NAME`` takes the workloads whose names contain it.
 """
 
 from __future__ import annotations
@@ -292,10 +292,11 @@ def compare_size():
 
 
 #: What libraries read when they are imported, so that each uses one thread and compiles anew.
-ENVIRONMENT = {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
-              "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
-              "JAX_PLATFORMS": "cpu",
-              "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+}
 
 
 def compare_compiled(options):

@@ -130,8 +130,8 @@ def reprojection(q, seen):
 def lstm(main, extra, state, text):
     """The negative log-likelihood of a text under a recurrent net, the one of ADBench.
 
-    `main` is layers x 2 x 4 x b: weights and biases of the four gates; `extra` is 3 x b: weights before and after the layers
-    and a bias; `state` is layers x 2 x b; `text` holds b bits for each character.
+    `main` is layers x 2 x 4 x b: weights and biases of the four gates; `extra` is 3 x b: weights before and after the
+    layers and a bias; `state` is layers x 2 x b; `text` holds b bits for each character.
     """
     layers = len(main)
     hidden = [state[k, 0] for k in range(layers)]

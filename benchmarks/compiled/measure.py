@@ -38,7 +38,7 @@ def flat(tree):
 
 
 def fastad_run(workload, threads=1):
-    """fastad's version of a workload: the function, compiled."""
+    """The version of fastad: the function, compiled."""
     argnums = workload.argnums[0] if len(workload.argnums) == 1 else workload.argnums
     f, data = fa.compile(workload.function, argnums), workload.data()
     if workload.kind == "bound":
@@ -75,8 +75,8 @@ class Measured:
 
     def calibrate(self, least=0.02):
         """Find how many calls take long beside the ticks of the clock; `least` is in seconds."""
-        names = [f"a{k}" for k in range(len(self.run.args))]      # spelt out: unpacking a tuple costs as much as a small call
-        self.timer = timeit.Timer(f"f({', '.join(names)})", globals={"f": self.run.call, **dict(zip(names, self.run.args))})
+        names = {f"a{k}": x for k, x in enumerate(self.run.args)}     # spelt out: unpacking a tuple takes its time
+        self.timer = timeit.Timer(f"f({', '.join(names)})", globals={"f": self.run.call, **names})
         while self.timer.timeit(self.number) < least:
             self.number *= 3
 
@@ -96,7 +96,7 @@ class Measured:
 
 
 def disagreement(results, reference):
-    """The largest difference between two lists of results, relative to the largest number of each; inf: other shapes."""
+    """The largest difference of two lists of results, relative to the largest number of each; inf: other shapes."""
     worst = 0.0
     if len(results) != len(reference):
         return np.inf

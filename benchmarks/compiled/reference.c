@@ -196,3 +196,126 @@ void asian_batch(const double *p, const double *Z, double *value, double *g, lon
     for (long k = 0; k < paths; k++) value[k] = asian_path(p, Z + k * steps, 1, g + 3 * k, steps, s);
     free(s);
 }
+
+double softmax_net(const double *restrict W1, const double *b1, const double *restrict W2, const double *b2,
+                   const double *restrict X, const double *restrict Y, double *restrict gW1, double *restrict gb1,
+                   double *restrict gW2, double *restrict gb2, long n, long d, long m, long k) {
+    double loss = 0.0, *h = malloc((2 * m + 2 * k) * sizeof *h), *gh = h + m, *z = gh + m, *gz = z + k;
+    memset(gW1, 0, d * m * sizeof *gW1);
+    memset(gb1, 0, m * sizeof *gb1);
+    memset(gW2, 0, m * k * sizeof *gW2);
+    memset(gb2, 0, k * sizeof *gb2);
+    for (long t = 0; t < n; t++) {
+        const double *x = X + t * d, *y = Y + t * k;
+        memcpy(h, b1, m * sizeof *h);
+        for (long i = 0; i < d; i++)
+            for (long j = 0; j < m; j++) h[j] += x[i] * W1[i * m + j];
+        for (long j = 0; j < m; j++) h[j] = tanh(h[j]);
+        memcpy(z, b2, k * sizeof *z);
+        for (long j = 0; j < m; j++)
+            for (long c = 0; c < k; c++) z[c] += h[j] * W2[j * k + c];
+        double top = z[0], sum = 0.0;
+        for (long c = 1; c < k; c++) top = fmax(top, z[c]);
+        for (long c = 0; c < k; c++) sum += gz[c] = exp(z[c] - top);
+        for (long c = 0; c < k; c++) {
+            loss -= y[c] * (z[c] - top - log(sum));
+            gz[c] = (gz[c] / sum - y[c]) / n;
+            gb2[c] += gz[c];
+        }
+        for (long j = 0; j < m; j++) {
+            double g = 0.0;
+            for (long c = 0; c < k; c++) {
+                gW2[j * k + c] += h[j] * gz[c];
+                g += W2[j * k + c] * gz[c];
+            }
+            gb1[j] += gh[j] = g * (1.0 - h[j] * h[j]);
+        }
+        for (long i = 0; i < d; i++)
+            for (long j = 0; j < m; j++) gW1[i * m + j] += x[i] * gh[j];
+    }
+    free(h);
+    return loss / n;
+}
+
+static double sigmoid(double z) { return 1.0 / (1.0 + exp(-z)); }
+
+/* What the reverse pass needs of one layer at one step, b numbers each. */
+enum { INPUT, HIDDEN, CELL, FORGET, INWARD, OUTWARD, CHANGE, TANH, KEPT };
+
+double lstm(const double *main, const double *extra, const double *state, const double *text, double *gmain, double *gextra,
+            long n, long layers, long b) {
+    const long steps = n - 1, size = KEPT * b;
+    double *kept = malloc(steps * layers * size * sizeof *kept), *softmax = malloc(steps * b * sizeof *softmax);
+    double *last = malloc(steps * b * sizeof *last), *now = malloc(2 * layers * b * sizeof *now);
+    double *g = calloc(2 * layers * b, sizeof *g), *gx = malloc(b * sizeof *gx), total = 0.0;
+    memcpy(now, state, 2 * layers * b * sizeof *now);
+    memset(gmain, 0, 8 * layers * b * sizeof *gmain);
+    memset(gextra, 0, 3 * b * sizeof *gextra);
+    for (long t = 0; t < steps; t++) {
+        double sum = 2.0, logarithm, *x = last + t * b;
+        for (long i = 0; i < b; i++) x[i] = text[t * b + i] * extra[i];
+        for (long k = 0; k < layers; k++) {
+            const double *w = main + 8 * k * b;
+            double *s = kept + (t * layers + k) * size, *hidden = now + 2 * k * b, *cell = hidden + b;
+            for (long i = 0; i < b; i++) {
+                s[INPUT * b + i] = x[i];
+                s[HIDDEN * b + i] = hidden[i];
+                s[CELL * b + i] = cell[i];
+                s[FORGET * b + i] = sigmoid(x[i] * w[i] + w[4 * b + i]);
+                s[INWARD * b + i] = sigmoid(hidden[i] * w[b + i] + w[5 * b + i]);
+                s[OUTWARD * b + i] = sigmoid(x[i] * w[2 * b + i] + w[6 * b + i]);
+                s[CHANGE * b + i] = tanh(hidden[i] * w[3 * b + i] + w[7 * b + i]);
+                cell[i] = cell[i] * s[FORGET * b + i] + s[INWARD * b + i] * s[CHANGE * b + i];
+                s[TANH * b + i] = tanh(cell[i]);
+                x[i] = hidden[i] = s[OUTWARD * b + i] * s[TANH * b + i];
+            }
+        }
+        for (long i = 0; i < b; i++) sum += softmax[t * b + i] = exp(x[i] * extra[b + i] + extra[2 * b + i]);
+        logarithm = log(sum);
+        for (long i = 0; i < b; i++) {
+            total += text[(t + 1) * b + i] * (x[i] * extra[b + i] + extra[2 * b + i] - logarithm);
+            softmax[t * b + i] /= sum;
+        }
+    }
+    for (long t = steps; t-- > 0;) {
+        const double *x = last + t * b;
+        double ones = 0.0;
+        for (long i = 0; i < b; i++) ones += text[(t + 1) * b + i];
+        for (long i = 0; i < b; i++) {
+            const double gz = (ones * softmax[t * b + i] - text[(t + 1) * b + i]) / steps;
+            gextra[b + i] += gz * x[i];
+            gextra[2 * b + i] += gz;
+            gx[i] = gz * extra[b + i];
+        }
+        for (long k = layers; k-- > 0;) {
+            const double *w = main + 8 * k * b, *s = kept + (t * layers + k) * size;
+            double *gw = gmain + 8 * k * b, *ghidden = g + 2 * k * b, *gcell = ghidden + b;
+            for (long i = 0; i < b; i++) {
+                const double forget = s[FORGET * b + i], inward = s[INWARD * b + i], outward = s[OUTWARD * b + i];
+                const double change = s[CHANGE * b + i], th = s[TANH * b + i], gh = ghidden[i] + gx[i];
+                const double gc = gcell[i] + gh * outward * (1.0 - th * th);
+                const double ao = gh * th * outward * (1.0 - outward), af = gc * s[CELL * b + i] * forget * (1.0 - forget);
+                const double ai = gc * change * inward * (1.0 - inward), ac = gc * inward * (1.0 - change * change);
+                gw[i] += af * s[INPUT * b + i];
+                gw[b + i] += ai * s[HIDDEN * b + i];
+                gw[2 * b + i] += ao * s[INPUT * b + i];
+                gw[3 * b + i] += ac * s[HIDDEN * b + i];
+                gw[4 * b + i] += af;
+                gw[5 * b + i] += ai;
+                gw[6 * b + i] += ao;
+                gw[7 * b + i] += ac;
+                gcell[i] = gc * forget;
+                ghidden[i] = ai * w[b + i] + ac * w[3 * b + i];
+                gx[i] = af * w[i] + ao * w[2 * b + i];
+            }
+        }
+        for (long i = 0; i < b; i++) gextra[i] += gx[i] * text[t * b + i];
+    }
+    free(kept);
+    free(softmax);
+    free(last);
+    free(now);
+    free(g);
+    free(gx);
+    return -total / steps;
+}

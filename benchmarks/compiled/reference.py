@@ -93,6 +93,20 @@ def asian_batch(workload):
     return run("asian_batch", [p, Z], [np.empty(len(Z)), np.empty((len(Z), 3))], *Z.shape, value=False)
 
 
+def softmax_net(workload):
+    """Picture by picture."""
+    data = workload.data()
+    return run("softmax_net", data, [np.empty_like(x) for x in data[:4]], len(data[4]), *data[0].shape, len(data[3]))
+
+
+def lstm(workload):
+    """What the reverse pass needs is kept."""
+    main, extra, state, text = workload.data()
+    return run("lstm", [main, extra, state, text], [np.empty_like(main), np.empty_like(extra)], len(text), len(main),
+               text.shape[1])
+
+
 VERSIONS = {"rosenbrock2": rosenbrock, "rosenbrock_loop": rosenbrock, "rosenbrock_arrays": rosenbrock,
             "lennard_jones_loop": lennard_jones, "lennard_jones_arrays": lennard_jones}
-VERSIONS |= {f.__name__: f for f in (rosenbrock_hessian, small_net, chain, lotka_volterra, logistic, asian_paths, asian_batch)}
+VERSIONS |= {f.__name__: f for f in (rosenbrock_hessian, small_net, chain, lotka_volterra, logistic, asian_paths,
+                                     asian_batch, softmax_net, lstm)}

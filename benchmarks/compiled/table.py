@@ -80,7 +80,7 @@ def print_threads(workload, repeat):
 def compare_compiled(peers, repeat, only=None):
     """Measure and print all workloads, or those whose names contain `only`."""
     gc.collect()
-    gc.freeze()         # the objects of all the packages would make every collection slow, for the packages that trace in Python
+    gc.freeze()         # the objects of all these packages would make every collection slow, for those that trace
     for name, workload in WORKLOADS.items():
         if only is None or only in name:
             print_workload(workload, *measure(workload, versions(workload, peers), repeat))

@@ -17,9 +17,9 @@ from . import functions
 class Workload:
     """A function and one set of data for it.
 
-    `kind` says what is computed: "grad" (value and gradient), "bound" (the same into buffers that belong to the caller),
-    "batch" (values and gradients of many rows), "jacobians" (of many rows), "hessian". `data` gives the arguments,
-    `argnums` says which are differentiated. `targets` maps a peer to the largest ratio to its time, "us" to microseconds.
+    `kind` says what is computed: "grad" (value and gradient), "bound" (the same into buffers of the caller's), "batch"
+    (values and gradients of many rows), "jacobians" (of many rows), "hessian". `data` gives the arguments, `argnums`
+    says which are differentiated. `targets` maps a peer to the largest ratio to its time, "us" to microseconds.
     """
 
     name: str
@@ -84,8 +84,8 @@ def softmax_net_data(n):
 def mixture_data(d, k, n=1000):
     """Parameters of a mixture and points."""
     rng = random()
-    return (rng.normal(size=k), rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d, d)),
-            rng.normal(size=(n, d)))
+    return (rng.normal(size=k), rng.normal(size=(k, d)), 0.1 * rng.normal(size=(k, d)),
+            0.1 * rng.normal(size=(k, d, d)), rng.normal(size=(n, d)))
 
 
 OPTION = np.array([100.0, 0.2, 0.05])
@@ -133,7 +133,8 @@ for n in (32, 1797):
 for d, k in ((2, 5), (10, 25), (20, 50)):
     workload(f"mixture {d},{k}", functions.mixture, lambda d=d, k=k: mixture_data(d, k), (0, 1, 2, 3), jax=1.0)
 workload("asian_paths", functions.asian_paths, lambda: (OPTION, random().normal(size=(252, 10_000))), jax=1.0)
-workload("asian_batch", functions.asian_path, lambda: (OPTION, random().normal(size=(10_000, 252))), kind="batch", jax=1.0)
+workload("asian_batch", functions.asian_path, lambda: (OPTION, random().normal(size=(10_000, 252))), kind="batch",
+         jax=1.0)
 workload("bundle", functions.reprojection, observations, kind="jacobians", casadi=1.0, torch=1.0, jax=1.0)
 workload("lstm", functions.lstm, lstm_data, (0, 1), jax=1.2)
 workload("rosenbrock_hessian", functions.rosenbrock_arrays, lambda: start(100), kind="hessian", casadi=2.0)

@@ -9,8 +9,8 @@ import importlib
 import importlib.util
 
 #: Modules of this folder, by the name of the package; those of one that is not installed are left out.
-NAMES = {"numpy": "numpy", "jax": "jax", "casadi": "casadi", "torch": "torch", "torch.compile": "torch", "pytensor": "pytensor",
-         "drjit": "drjit", "autograd": "autograd"}
+NAMES = {"numpy": "numpy", "jax": "jax", "casadi": "casadi", "torch": "torch", "torch.compile": "torch",
+         "pytensor": "pytensor", "drjit": "drjit"}
 
 
 def installed(names=None):
@@ -18,7 +18,5 @@ def installed(names=None):
     found = {}
     for name, package in NAMES.items():
         if (names is None or name in names) and importlib.util.find_spec(package) is not None:
-            module = f"{__name__}.with_{name.replace('.', '_')}"
-            if importlib.util.find_spec(module) is not None:
-                found[name] = importlib.import_module(module)
+            found[name] = importlib.import_module(f"{__name__}.with_{name.replace('.', '_')}")
     return found

@@ -33,7 +33,8 @@ def reprojection(q, seen):
     moved = point - centre
     angle = ca.sqrt(ca.sumsqr(rotation))
     axis = rotation / angle
-    turned = moved * ca.cos(angle) + ca.cross(axis, moved) * ca.sin(angle) + axis * (ca.dot(axis, moved) * (1 - ca.cos(angle)))
+    turned = (moved * ca.cos(angle) + ca.cross(axis, moved) * ca.sin(angle)
+              + axis * (ca.dot(axis, moved) * (1 - ca.cos(angle))))
     image = turned[:2] / turned[2]
     r2 = ca.sumsqr(image)
     return weight * (principal + focal * (1 + radial[0] * r2 + radial[1] * r2 * r2) * image - seen)

@@ -43,7 +43,7 @@ def prepared(f, x, indices=()):
         dr.sync_thread()
         return value, g
 
-    return Run(call, (Float64(np.ravel(x)), *[UInt32(k) for k in indices]), lambda parts: [np.array(part) for part in parts])
+    return Run(call, (Float64(np.ravel(x)), *[UInt32(k) for k in indices]), lambda parts: list(map(np.array, parts)))
 
 
 def arrays(workload):

@@ -60,7 +60,9 @@ def lotka_volterra(p, steps):
         ku2, kv2 = slope(u + 0.5 * h * ku1, v + 0.5 * h * kv1)
         ku3, kv3 = slope(u + 0.5 * h * ku2, v + 0.5 * h * kv2)
         ku4, kv4 = slope(u + h * ku3, v + h * kv3)
-        return (u + h / 6.0 * (ku1 + 2.0 * ku2 + 2.0 * ku3 + ku4), v + h / 6.0 * (kv1 + 2.0 * kv2 + 2.0 * kv3 + kv4)), None
+        u = u + h / 6.0 * (ku1 + 2.0 * ku2 + 2.0 * ku3 + ku4)
+        v = v + h / 6.0 * (kv1 + 2.0 * kv2 + 2.0 * kv3 + kv4)
+        return (u, v), None
 
     u, v = lax.scan(step, (u, v), length=steps)[0]
     return (u - 1.0) ** 2 + (v - 2.0) ** 2
@@ -125,15 +127,17 @@ def lstm(main, extra, state, text):
             hidden.append(outward * jnp.tanh(cell[k]))
             x = hidden[k]
         z = x * extra[1] + extra[2]
-        return jnp.stack([jnp.stack(hidden), jnp.stack(cell)], axis=1), jnp.sum(after * (z - jnp.log(2.0 + jnp.sum(jnp.exp(z)))))
+        loss = jnp.sum(after * (z - jnp.log(2.0 + jnp.sum(jnp.exp(z)))))
+        return jnp.stack([jnp.stack(hidden), jnp.stack(cell)], axis=1), loss
 
     return -jnp.sum(lax.scan(step, state, (text[:-1], text[1:]))[1]) / (len(text) - 1)
 
 
 FUNCTIONS = {"rosenbrock2": rosenbrock, "rosenbrock_loop": rosenbrock_scan, "rosenbrock_arrays": rosenbrock,
-             "lennard_jones_loop": lennard_jones_pairs, "lennard_jones_arrays": lennard_jones, "asian_batch": asian_paths,
-             "bundle": reprojection, "rosenbrock_hessian": rosenbrock}
-FUNCTIONS |= {f.__name__: f for f in (small_net, chain, lotka_volterra, logistic, softmax_net, mixture, asian_paths, lstm)}
+             "lennard_jones_loop": lennard_jones_pairs, "lennard_jones_arrays": lennard_jones,
+             "asian_batch": asian_paths, "bundle": reprojection, "rosenbrock_hessian": rosenbrock}
+FUNCTIONS |= {f.__name__: f for f in (small_net, chain, lotka_volterra, logistic, softmax_net, mixture, asian_paths,
+                                      lstm)}
 
 
 def version(workload):
@@ -147,7 +151,7 @@ def version(workload):
         if workload.base == "lotka_volterra":
             p, steps = data
             data, wanted = (p,), lambda p: lotka_volterra(p, steps)
-        with_gradient = jax.value_and_grad(wanted, workload.argnums if len(workload.argnums) > 1 else workload.argnums[0])
+        with_gradient = jax.value_and_grad(wanted, workload.argnums)
         made = {"batch": lambda: jax.vmap(with_gradient, (None, 0)), "jacobians": lambda: jax.vmap(jax.jacrev(f)),
                 "hessian": lambda: jax.hessian(f)}.get(workload.kind, lambda: with_gradient)()
         compiled, wait = jax.jit(made), jax.block_until_ready

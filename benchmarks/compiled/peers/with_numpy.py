@@ -86,7 +86,8 @@ def asian_paths(p, Z):
                             drift - value])
 
 
-VERSIONS = {f.__name__: f for f in (rosenbrock_arrays, lennard_jones_arrays, logistic, softmax_net, mixture, asian_paths)}
+VERSIONS = {f.__name__: f for f in (rosenbrock_arrays, lennard_jones_arrays, logistic, softmax_net, mixture,
+                                    asian_paths)}
 
 
 def version(workload):

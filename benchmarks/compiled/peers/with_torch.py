@@ -37,7 +37,7 @@ def softmax_net(W1, b1, W2, b2, X, Y):
 
 
 def mixture(alphas, means, logs, lower, X):
-    n, d = X.shape
+    n = len(X)
     L = torch.tril(lower, -1)
     centred = X - means[:, None, :]
     y = torch.exp(logs)[:, None, :] * centred + centred @ L.mT
