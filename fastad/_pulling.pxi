@@ -5,10 +5,12 @@ def input_variable(value):
 
     That of a recorded Variable is a copy, which is differentiated with respect to apart from the Variable itself.
     """
+    return apply(OP_positive, value, None) if isinstance(value, Handle) else new_span(current_tape(), value)
+
+
+cdef Variable new_span(Tape tape, object value):
+    """A number or an array on a tape."""
     cdef object data = None
-    if isinstance(value, Handle):
-        return apply(OP_positive, value, None)
-    cdef Tape tape = current_tape()
     cdef Layout layout = SCALAR
     cdef Wide *w
     if not PyFloat_Check(value):

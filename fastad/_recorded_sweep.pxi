@@ -399,7 +399,7 @@ cdef class _Recorder(_Partials):
             if gradients[j] is None:
                 self.touch(offset, l)
                 continue
-            h = flat_variable(gradients[j], size)
+            h = flat_variable(t, gradients[j], size)
             if h.tape is not t:
                 raise RuntimeError("recorded sweep: a rule's gradient was recorded in another thread")
             g = standing_at(h.offset, <void *>h.layout, 0.0)
@@ -426,7 +426,7 @@ cdef class _Recorder(_Partials):
             answer = hooked(h.function, shown, h.name)
             if answer is shown:
                 continue
-            new = flat_variable(np.reshape(answer, -1), h.layout.size)
+            new = flat_variable(self.tape, np.reshape(answer, -1), h.layout.size)
             targets, refs = self.buffer(1, h.layout.size), self.buffer(2, h.layout.size)
             slots_into(h.offset, h.layout, targets)
             slots_into(new.offset, new.layout, refs)
@@ -460,7 +460,7 @@ cdef class _Recorder(_Partials):
             flat = np.ascontiguousarray(np.broadcast_to(np.asarray(seed, np.float64), l.shape)).reshape(-1)
             found = np.unique(np.asarray(flat))
             if len(found) > 4:
-                h = input_variable(np.asarray(flat))
+                h = new_span(self.tape, np.asarray(flat))
             for k in range(l.size):
                 if is_nothing(flat[k]):
                     refs[k] = 0
@@ -488,7 +488,7 @@ cdef class _Recorder(_Partials):
         return new_node(self.tape, c.slot, self.tape.n_records - 1, dense(l.ndim, l.dims))
 
 
-cdef Variable flat_variable(object x, Py_ssize_t size):
+cdef Variable flat_variable(Tape tape, object x, Py_ssize_t size):
     """A gradient that a rule has made as a recorded Variable of one axis."""
     cdef Variable h
     if np.size(x) != size:
@@ -496,7 +496,7 @@ cdef Variable flat_variable(object x, Py_ssize_t size):
     if isinstance(x, Handle) and recorded(x):
         h = dense_view(np.reshape(x, -1))
         return h if h.state == NODE else record_map(OP_positive, h, None, h.layout, None, "copy")
-    return input_variable(np.reshape(np.asarray(value_or_array(x), np.float64), -1))
+    return new_span(tape, np.reshape(np.asarray(value_or_array(x), np.float64), -1))
 
 
 cdef object recorded_rule(object rule):
