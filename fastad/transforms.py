@@ -83,7 +83,7 @@ class Inputs:
             if found is not None:
                 return found
             self.nested = True
-        recorded = variable.recorded_pull(ys, given, self.variables)
+        recorded = variable.recorded_pull(ys, given, self.variables, live=variable.is_tracing())
         return [np.zeros(x.shape)[()] if g is None else plain_unless_recorded(g)
                 for x, g in zip(self.variables, recorded, strict=True)]
 
@@ -402,7 +402,7 @@ def first_derivatives(name: str, f: Function, argnums: Argnums, args: Sequence[A
     inputs = Inputs(name, argnums, args)
     out = joined(inputs.call(f, kwargs))
     check_scalar(out)
-    return inputs, list(variable.recorded_pull([out], [ONE], inputs.variables))
+    return inputs, list(variable.recorded_pull([out], [ONE], inputs.variables, live=variable.is_tracing()))
 
 
 def hvp(f: Function, primals: Any, vector: Any) -> Any:

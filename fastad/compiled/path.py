@@ -145,7 +145,7 @@ class Path:
         active = self.active
         if not pairs:
             return [np.zeros(np.shape(x)) for x in active]
-        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active)
+        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True)
         return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(found, active, strict=True)]
 
     def _record_grad(self) -> tuple[list[Any], list[Any]]:
@@ -167,7 +167,7 @@ class Path:
                 u = self.trace.input(np.zeros(np.shape(y)), FLOAT)
                 total = inner(self.pulled([y], [u]), tangents)
                 if variable.is_recorded(total):
-                    push = variable.recorded_pull([total], [np.ones(())], [u])[0]
+                    push = variable.recorded_pull([total], [np.ones(())], [u], live=True)[0]
             pushed.append(np.zeros(np.shape(y)) if push is None else push)
         return tangents, [*self.outputs, *pushed]
 

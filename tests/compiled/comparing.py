@@ -1,0 +1,52 @@
+"""The oracle of these tests: the function itself run eagerly, its gradient, and the program without passes."""
+import numpy as np
+
+import fastad as fa
+from fastad.tree import flatten
+
+rng = np.random.default_rng(11)
+
+
+def leaves(tree):
+    return [np.asarray(leaf, float) for leaf in flatten(tree)[0]]
+
+
+def close(a, b, tol=1e-12, what=""):
+    """All leaves of two trees agree, nan with nan."""
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=tol, atol=tol, err_msg=what)
+
+
+def same_bits(a, b):
+    """All leaves of two trees have the same bits; any nan is like any other."""
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        assert x.shape == y.shape
+        known = ~np.isnan(x)
+        np.testing.assert_array_equal(known, ~np.isnan(y))
+        np.testing.assert_array_equal(x[known], y[known])
+        np.testing.assert_array_equal(np.signbit(x[known]), np.signbit(y[known]))
+
+
+def agree(f, *calls, argnums=0, tol=1e-12, bits=False, **options):
+    """Value and gradient, with passes and without, in each call what the function gives eagerly; returns the compiled one.
+
+    Each call is a tuple of arguments, or the only argument; the first is traced. With `bits` the passes leave no trace in
+    the results.
+    """
+    made = [fa.compile(f, argnums, passes=passes, **options) for passes in (True, False)]
+    for call in calls:
+        args = call if isinstance(call, tuple) else (call,)
+        with np.errstate(all="ignore"):
+            value, gradient = fa.value_and_grad(f, argnums)(*args)
+            results = [(c(*args), *c.value_and_grad(*args), *c.value_and_grad(*args)) for c in made]
+        for result, passes in zip(results, (True, False), strict=True):
+            close(result, (value, value, gradient, value, gradient), tol, f"passes={passes}")
+        if bits:
+            same_bits(*results)
+    return made[0]
+
+
+def program(c, kind="grad"):
+    """The only program of a kind."""
+    (found,) = [p for p in c.programs if p.kind == kind]
+    return found
