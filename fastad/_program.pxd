@@ -41,6 +41,7 @@ cdef class Evaluator:
     cdef readonly list inputs, captures, frozen, results    # as given to __init__
     cdef readonly object guards, expected       # slots that Python acted on, and the values they have to have
     cdef readonly list dims                     # the shape of each input
+    cdef list capture_dims                      # and of each captured array
     cdef Py_ssize_t n_inputs, n_results
     cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
     cdef list lists                             # of results: None where the slots are in a row, (slot, length) pairs, or slots
@@ -68,3 +69,4 @@ cdef class Bound:
     cdef object slow
     cdef readonly object gradient               # the buffer of the gradient, or a tuple of them
     cdef list buffers
+    cdef bint quick                             # the program is one of floating-point numbers alone

@@ -14,6 +14,9 @@ import numpy as np
 
 from . import variable
 
+cdef extern from "<math.h>" nogil:
+    bint signbit(double x) noexcept
+
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
@@ -384,6 +387,11 @@ cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
     return True
 
 
+cdef bint unchanged(array, copy) except -1:
+    """Whether a frozen array is what it was."""
+    return np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f")
+
+
 # ---- arguments and results -------------------------------------------------------------------------------------
 cdef class Evaluator:
     """A program with its arguments and results.
@@ -411,6 +419,7 @@ cdef class Evaluator:
         self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
         self.n_inputs, self.n_results = len(inputs), len(results)
         self.dims = [tuple(shape) for _, shape in inputs]
+        self.capture_dims = [np.shape(array) for array, _ in captures]
         self.lists = []
         self.where = <int64_t *>PyMem_RawMalloc((2 * (self.n_inputs + self.n_results) + 1) * sizeof(int64_t))
         if self.where is NULL:
@@ -488,6 +497,8 @@ cdef class Evaluator:
             if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
                     or not PyArray_ISBEHAVED_RO(<ndarray>x):
                 x = np.array(x, dtype=float64, order="C")
+            if not same_shape(<ndarray>x, <tuple>self.capture_dims[k]):
+                return -2
             if region >= 0 and space.lanes == 1 and x is array:
                 space.regions[region].data = <const double *>PyArray_DATA(<ndarray>x)
                 continue
@@ -495,18 +506,21 @@ cdef class Evaluator:
             if region >= 0:
                 space.regions[region].data = space.w + <Py_ssize_t>slot
         for array, copy in self.frozen:
-            if not np.array_equal(array, copy):
+            if not unchanged(array, copy):
                 return -2
         return 0
 
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil:
-        """The first guard that does not hold, -1 when all do; nan is equal to nan."""
+        """The first guard that does not hold, -1 when all do; nan is equal to nan, but not 0.0 to -0.0."""
         cdef Py_ssize_t k, n = PyArray_DIM(<ndarray>self.guards, 0)
         cdef double x, y
         for k in range(n):
             x, y = space.w[self._guards[k] * space.lanes + lane], self._expected[k]
-            if x != y and (x == x or y == y):
-                return k
+            if x != y:
+                if x == x or y == y:
+                    return k
+            elif x == 0.0 and signbit(x) != signbit(y):
+                return k                              # Python may have seen the sign
         return -1
 
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept:
@@ -595,10 +609,12 @@ cdef class Evaluator:
         cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
         if self.captures or self.frozen:
             for array, copy in self.frozen:
-                if not np.array_equal(array, copy):
+                if not unchanged(array, copy):
                     return False
-            for array, at in self.captures:
-                array = np.ascontiguousarray(array, float64)
+            for k, (array, at) in enumerate(self.captures):
+                array = np.asarray(array, float64, order="C")
+                if not same_shape(<ndarray>array, <tuple>self.capture_dims[k]):
+                    return False
                 x = <const double *>PyArray_DATA(<ndarray>array)
                 for i in range(array.size):
                     for l in range(lanes):
@@ -688,14 +704,15 @@ cdef class Bound:
     `gradient` holds the gradient until the next call. It belongs to one thread.
     """
 
-    def __init__(self, Evaluator evaluator, gradient, list buffers, slow):
-        self.evaluator, self.gradient, self.buffers, self.slow = evaluator, gradient, buffers, slow
+    def __init__(self, Evaluator evaluator, gradient, list buffers, slow, bint quick):
+        self.evaluator, self.gradient, self.buffers, self.slow, self.quick = evaluator, gradient, buffers, slow, quick
         self.space = evaluator.code.workspace(1)
 
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator
         cdef Py_ssize_t k
-        if plain_numbers(args) and e.load(self.space, args) == 0 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
+        if self.quick and plain_numbers(args) and e.load(self.space, args) == 0 \
+                and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
             e.code.execute(self.space)
             if e.failed(self.space, 0) < 0:
                 for k in range(1, e.n_results):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class Arguments:
     """One call's arguments, taken apart.
 
     ``key`` finds the programs that were made for such arguments; ``leaves`` are the inputs, described by ``kinds``;
-    ``rebuild`` puts others in their places and gives ``(args, kwargs)``.
+    ``rebuild`` puts others in their places and gives ``(args, kwargs)``; ``numbers`` are the differentiated arguments, in
+    the order of argnums, not negative.
     """
 
     key: Any
@@ -46,6 +47,16 @@ class Arguments:
     kinds: list[Leaf]
     rebuild: Any
     trees: list[Any]
+    numbers: list[int] = field(default_factory=list)
+
+    @property
+    def differentiated(self) -> list[int]:
+        """The leaves that are differentiated with respect to, in the order of argnums."""
+        return [j for k in self.numbers for j in range(*self.trees[k][1:])]
+
+    def by_leaf(self, parts: Sequence[Any]) -> list[Any]:
+        """What is in the order of argnums in the order of the leaves, in which programs have it."""
+        return [part for _, part in sorted(zip(self.differentiated, parts, strict=True), key=lambda pair: pair[0])]
 
     @property
     def simple(self) -> bool:
@@ -54,32 +65,51 @@ class Arguments:
                 and all(tree and tree[0] is None for tree in self.trees))
 
 
+#: Integers up to here are float64 numbers.
+EXACT = 1 << 53
+
+
 class Static:
     """An argument that is part of the key."""
 
     def __init__(self, value: Any, name: str) -> None:
         self.value = value
+        self.key = exact(value)
         try:
-            self.key: Any = (type(value), hash(value), value)
+            hash(value)
         except TypeError:
             raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; "
                             "static arguments are part of the key") from None
 
 
+def exact(value: Any) -> Any:
+    """What tells a value from others that are equal to it: 1, 1.0 and True, 0.0 and -0.0; nan is equal to itself."""
+    if isinstance(value, tuple):
+        return type(value), tuple([exact(item) for item in value])
+    return type(value), repr(value) if isinstance(value, float) else value
+
+
 def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
-    """The leaf that a value is; None when it is no number and no array, hence static."""
+    """The leaf that a value is; None when it is none that float64 could stand for, hence static."""
     if isinstance(value, (float, np.floating)):
         return Leaf(FLOAT, None, active)
+    if isinstance(value, bool) and not active:
+        return None                                   # True + True is 2 in Python, not in NumPy
     if isinstance(value, (bool, np.bool_)):
         return Leaf(FLOAT if active else BOOL, None, active)
     if isinstance(value, (int, np.integer)):
+        if not active and abs(int(value)) > EXACT:
+            return None
         return Leaf(FLOAT if active else INT, None, active)
     if isinstance(value, (complex, np.complexfloating)) or (isinstance(value, np.ndarray) and value.dtype.kind == "c"):
         raise TypeError(f"compile: {name} is complex; pass real and imaginary part")
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
+        if value.dtype.itemsize == 8 and value.dtype.kind in "iu" and not active and value.size \
+                and (value.max() > EXACT or value.min() < -EXACT):
+            raise ValueError(f"compile: {name} has integers beyond 2**53, which are no float64 numbers")
         kind = FLOAT if active or value.dtype.kind == "f" else BOOL if value.dtype.kind == "b" else INT
         return Leaf(kind, value.shape, active)
-    if active and isinstance(value, (list, tuple, dict)) is False and not isinstance(value, (str, bytes, type(None))):
+    if active:
         raise TypeError(f"compile: {name} is {type(value).__name__}, not a number or an array; argnums says which "
                         "arguments to differentiate with respect to, static_argnums which are fixed")
     return None
@@ -92,14 +122,15 @@ def plain(value: Any) -> Any:
     return variable.value_of(value)
 
 
-def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], static: set[int]) -> Arguments:
+def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], static: set[int]) -> Arguments:
     """Take the arguments of a call apart.
 
     Parameters
     ----------
-    argnums, static : set of int
+    numbers, static
         Positions of the arguments that are differentiated with respect to, and of the static ones; not negative.
     """
+    argnums = set(numbers)
     leaves: list[Any] = []
     kinds: list[Leaf] = []
     key: list[Any] = []
@@ -147,7 +178,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, argnums: set[int], stat
             made.append(parts[0] if rebuild is None else rebuild(parts))
         return made[:len(args)], dict(zip(names, made[len(args):], strict=True))
 
-    return Arguments((tuple(key), tuple(names)), leaves, kinds, put, trees)
+    return Arguments((tuple(key), tuple(names)), leaves, kinds, put, trees, numbers)
 
 
 def form_of(tree: Any) -> Any:

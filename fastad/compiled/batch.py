@@ -80,10 +80,9 @@ class Batch:
     def shaped(self, arguments: Any, gradients: Sequence[Any]) -> Any:
         """Gradients, row by row, in the form of the arguments."""
         f = self.function
-        active = [k for k, leaf in enumerate(arguments.kinds) if leaf.active]
-        by_leaf = dict(zip(active, gradients, strict=True))
+        by_leaf = dict(zip(sorted(arguments.differentiated), gradients, strict=True))
         made = []
-        for k in f.argnums:
+        for k in arguments.numbers:
             rebuild, first, last = arguments.trees[k]
             parts = [like(np.asarray(arguments.leaves[j])[None], by_leaf[j]) for j in range(first, last)]
             made.append(parts[0] if rebuild is None else rebuild(parts))

@@ -14,7 +14,7 @@ from .._program import Bound, Replay
 from ..errors import AuditError, TraceError
 from ..transforms import like
 from ..tree import flatten, flatten_like
-from .arguments import Arguments, read_arguments
+from .arguments import FLOAT, Arguments, read_arguments
 from .batch import Batch, stacked_rows
 from .path import Path
 from .program import Program
@@ -56,13 +56,25 @@ class Paths:
             after[0].branches[after[1]] = path
             self.count += 1
             if self.count > MAX_PATHS:
-                ends = [p for p in self.all() if not p.branches and p is not path and p.parent is not None]
-                if ends:
-                    oldest = min(ends, key=lambda p: p.used)
-                    assert oldest.parent is not None
-                    del oldest.parent[0].branches[oldest.parent[1]]
-                    self.count -= 1
-                    self.dropped += 1
+                self.remove(min([p for p in self.all() if p is not path], key=lambda p: p.used))
+                self.count -= 1
+                self.dropped += 1
+
+    def remove(self, path: Path) -> None:
+        """Take a path out of the tree; the branch that left it last takes its place, since it shares the guards up to there."""
+        ends = sorted(path.branches.items(), key=lambda branch: branch[0][0])
+        heir = ends.pop()[1] if ends else None
+        if heir is not None:
+            heir.parent = path.parent
+            for outcome, branch in ends:
+                heir.branches[outcome] = branch
+                branch.parent = (heir, outcome)
+        if path.parent is None:
+            self.root = heir
+        elif heir is not None:
+            path.parent[0].branches[path.parent[1]] = heir
+        else:
+            del path.parent[0].branches[path.parent[1]]
 
 
 class Compiled(Replay):
@@ -112,7 +124,12 @@ class Compiled(Replay):
         for k in self.static:
             if not -n <= k < n:
                 raise TypeError(f"{self.name}: static_argnums has {k}, but {n} positional arguments were given")
-        return read_arguments(args, kwargs, {k % n for k in self.argnums if -n <= k < n}, {k % n for k in self.static})
+        static, numbers = {k % n for k in self.static}, [k % n for k in self.argnums if -n <= k < n]
+        if len(numbers) < len(self.argnums):
+            raise ValueError(f"{self.name}: argnums={self.argnums} does not name one of the {n} positional arguments given")
+        if len(set(numbers)) < len(numbers) or static & set(numbers):
+            raise ValueError(f"{self.name}: argnums={self.argnums} names an argument twice, or a static one")
+        return read_arguments(args, kwargs, numbers, static)
 
     def find(self, kind: str, arguments: Arguments, leaves: Sequence[Any], out: Any = None) -> tuple[Any, Path] | None:
         """Replay, after tracing if need be: results and path taken; None when the function has to run in Python."""
@@ -130,9 +147,9 @@ class Compiled(Replay):
                     path.used, paths.last = paths.clock, path
                     path.replays += 1
                     if arguments.simple and not self.audit:
-                        self.shorten(kind, path)
+                        self.shorten(kind, path, arguments)
                     return result, path
-                outcome = (result[0], np.float64(result[1] + 0.0).tobytes())
+                outcome = (result[0], np.float64(result[1] + 0.0 if result[1] == result[1] else np.nan).tobytes())
                 after = (path, outcome)
                 path = path.branches.get(outcome)
                 tried += 1
@@ -152,9 +169,11 @@ class Compiled(Replay):
                              "arguments; it depends on something that is no argument (random numbers, a counter)")
         return result, path
 
-    def shorten(self, kind: str, path: Path) -> None:
+    def shorten(self, kind: str, path: Path, arguments: Arguments) -> None:
         """Let the next call try this program first."""
-        if kind == "grad" and self.argnums == sorted(self.argnums):
+        if any(leaf.kind != FLOAT for leaf in arguments.kinds):
+            return                                    # the short way knows floating-point numbers only
+        if kind == "grad" and arguments.differentiated == sorted(arguments.differentiated):
             self.quick_grad, self.several = path.program(kind).evaluator, not self.single
         elif kind == "value" and path.is_plain:
             self.quick_value = path.program(kind).evaluator
@@ -218,7 +237,7 @@ class Compiled(Replay):
             eager = transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)
             value, g = eager(*args, **kwargs)
             if buffers is not None:
-                for target, found_g in zip(buffers[1:], flatten(g)[0], strict=True):
+                for target, found_g in zip(buffers[1:], arguments.by_leaf(flatten(g)[0]), strict=True):
                     target[...] = found_g
                 g = out
             return value, g
@@ -259,20 +278,24 @@ class Compiled(Replay):
         found = self.find("grad", arguments, arguments.leaves)
         if found is None or not arguments.simple:
             raise TypeError(f"bind: {self.name} takes more than numbers and arrays here, or cannot be compiled")
-        buffers = [np.empty(leaf.dims) for leaf in arguments.kinds if leaf.active]
+        buffers = [np.empty(arguments.kinds[j].dims) for j in arguments.differentiated]
 
         def slow(values: Sequence[Any], targets: list[Any]) -> float:
             value, g = self.long_value_and_grad(values, {}, None)
-            for target, part in zip(targets, [g] if self.single else g, strict=True):
+            for target, part in zip(targets, arguments.by_leaf([g] if self.single else g), strict=True):
+                if np.shape(part) != target.shape:
+                    raise ValueError(f"bind: {self.name} was bound to an argument of shape {target.shape}, not {np.shape(part)}")
                 target[...] = part
             return float(value)
 
-        return Bound(found[1].program("grad").evaluator, buffers[0] if self.single else tuple(buffers), buffers, slow)
+        quick = all(leaf.kind == FLOAT for leaf in arguments.kinds)
+        return Bound(found[1].program("grad").evaluator, buffers[0] if self.single else tuple(buffers),
+                     arguments.by_leaf(buffers), slow, quick)
 
     def buffers(self, out: Any, arguments: Arguments) -> list[Any]:
         """The arrays to be filled, checked: one for the value (none), then one for each differentiated leaf."""
         given = [out] if isinstance(out, np.ndarray) else flatten(out)[0]
-        active = [leaf for leaf in arguments.kinds if leaf.active]
+        active = [arguments.kinds[j] for j in arguments.differentiated]
         if len(given) != len(active):
             raise ValueError(f"out: {len(given)} arrays for {len(active)} differentiated arguments")
         for array, leaf in zip(given, active, strict=True):
@@ -280,14 +303,13 @@ class Compiled(Replay):
                     or not array.flags.writeable or array.shape != leaf.dims:
                 raise ValueError(f"out: a writeable float64 array in C order of shape {leaf.dims} is needed, not "
                                  f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}")
-        return [None, *given]
+        return [None, *arguments.by_leaf(given)]
 
     def shaped(self, arguments: Arguments, gradients: Sequence[Any]) -> Any:
         """Gradients in the form, and the floating dtype, of the arguments."""
-        active = [k for k, leaf in enumerate(arguments.kinds) if leaf.active]
-        by_leaf = dict(zip(active, gradients, strict=True))
+        by_leaf = dict(zip(sorted(arguments.differentiated), gradients, strict=True))
         made = []
-        for k in self.argnums:
+        for k in arguments.numbers:
             rebuild, first, last = arguments.trees[k]
             parts = [like(arguments.leaves[j], np.asarray(by_leaf[j])) for j in range(first, last)]
             made.append(parts[0] if rebuild is None else rebuild(parts))
@@ -297,18 +319,32 @@ class Compiled(Replay):
     def hvp(self, *args: Any, **kwargs: Any) -> Any:
         """The product of the Hessian with a vector, ``c.hvp(x, ..., v)``; `v` is like the differentiated arguments."""
         *rest, vector = args
+        if variable.is_tracing() or has_recorded(args, kwargs):
+            return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
         arguments = self.read(rest, kwargs)
         vectors = self.seeds_like(arguments, vector, "hvp: the vector")
         found = self.find("hvp", arguments, [*arguments.leaves, *vectors]) if self.scalar_paths(arguments) else None
         if found is None:
-            raise TraceError(f"hvp: {self.name} cannot be compiled; use fastad.hvp")
+            return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
         return self.shaped(arguments, found[0])
+
+    def of_differentiated(self, args: Sequence[Any], kwargs: Options) -> tuple[Function, Any]:
+        """The function as one of the differentiated arguments alone, and these."""
+        def function(chosen: Any) -> Any:
+            given = list(args)
+            for k, value in zip(self.argnums, [chosen] if self.single else chosen, strict=True):
+                given[k] = value
+            return self.f(*given, **kwargs)
+
+        return function, args[self.argnums[0]] if self.single else tuple([args[k] for k in self.argnums])
 
     def seeds_like(self, arguments: Arguments, tree: Any, what: str) -> list[Any]:
         """The leaves of a vector in the form of the differentiated arguments."""
         trees = [tree] if self.single else list(tree)
         found: list[Any] = []
-        for k, part in zip(self.argnums, trees, strict=True):
+        if len(trees) != len(arguments.numbers):
+            raise ValueError(f"{what}: {len(trees)} were given for {len(arguments.numbers)} differentiated arguments")
+        for k, part in zip(arguments.numbers, trees, strict=True):
             rebuild, first, last = arguments.trees[k]
             leaves = arguments.leaves[first:last]
             parts = [part] if rebuild is None else flatten_like(rebuild(leaves), part, what)
@@ -316,16 +352,20 @@ class Compiled(Replay):
                 if np.shape(own) != np.shape(leaf):
                     raise ValueError(f"{what} has shape {np.shape(own)}, the argument {np.shape(leaf)}")
                 found.append(np.asarray(own, np.float64) + 0.0)
-        return found
+        return arguments.by_leaf(found)
 
     def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
         """The value and its derivative along tangents of the differentiated arguments."""
+        tangent = tangents[0] if self.single and len(tangents) == 1 else tangents
+        if variable.is_tracing() or has_recorded([*args, tangent], {}):
+            function, chosen = self.of_differentiated(args, {})
+            return transforms.jvp(function, (chosen,), (tangent,))
         arguments = self.read(args, {})
-        tree = tangents[0] if self.single and len(tangents) == 1 else tangents
-        vectors = self.seeds_like(arguments, tree, "jvp: a tangent")
+        vectors = self.seeds_like(arguments, tangent, "jvp: a tangent")
         found = self.find("jvp", arguments, [*arguments.leaves, *vectors])
         if found is None:
-            raise TraceError(f"jvp: {self.name} cannot be compiled; use fastad.jvp")
+            function, chosen = self.of_differentiated(args, {})
+            return transforms.jvp(function, (chosen,), (tangent,))
         result, path = found
         n = len(path.outputs)
         return path.rebuilt(result[:n]), path.rebuild_outputs(result[n:])
@@ -335,6 +375,8 @@ class Compiled(Replay):
 
         Forward or reverse, whichever needs fewer directions; all of them in one batch.
         """
+        if variable.is_tracing() or has_recorded(args, kwargs):
+            return transforms.jacobian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         found = self.find("value", arguments, arguments.leaves)
         if found is None:
@@ -363,6 +405,8 @@ class Compiled(Replay):
 
     def hessian(self, *args: Any, **kwargs: Any) -> Any:
         """The matrix of second derivatives with respect to a single array or number."""
+        if variable.is_tracing() or has_recorded(args, kwargs):
+            return transforms.hessian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         if not self.single or sum(leaf.active for leaf in arguments.kinds) != 1:
             raise TypeError(f"hessian: {self.name} has several differentiated arguments; use hvp, or join them in one "

@@ -124,6 +124,8 @@ class Listing:
         In the order of time.
     value, known : arrays
         By slot: the value of a constant, and whether it is one.
+    owner : array of int64
+        By slot: the first slot of the record, or allocation, whose results stand there.
     """
 
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
@@ -140,6 +142,9 @@ class Listing:
         self.known[n:] = 1
         self.value[0] = 0.0
         self.inputs = [line(slot, size) for slot, size in inputs]
+        self.owner = np.arange(len(self.value))
+        for slot, size in zip(scalar["wide_slot"].tolist(), wide["size"].tolist(), strict=True):
+            self.owner[slot:slot + size] = slot
         self.blocks: list[Block] = []
         self.rules = list(rules)
         self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
@@ -159,6 +164,7 @@ class Listing:
         values = np.asarray(values, np.float64).reshape(-1)
         self.value = np.concatenate([self.value, values])
         self.known = np.concatenate([self.known, np.full(len(values), known, np.uint8)])
+        self.owner = np.concatenate([self.owner, np.full(len(values), first)])
         return first
 
     def _grow_current(self) -> None:
@@ -179,24 +185,31 @@ class Listing:
         self._grow_current()
         return self.current[slots]
 
+    def one_piece(self, view: View) -> bool:
+        """Whether a view looks at the results of one record: those of several do not keep together."""
+        low, high = view.bounds
+        return bool(self.owner[low] == self.owner[high])
+
     def scattered(self, view: View) -> bool:
         """Whether the values of a view are not where its slots are, nor all shifted alike."""
-        if self.current is None or not view.size:
+        if not view.size:
             return False
+        if self.current is None:
+            return not self.one_piece(view)
         shift = self.where(view.slots()) - view.slots()
         return bool((shift != shift[0]).any())
 
     def operand(self, view: View, time: int) -> View:
         """An operand as a view on slots where its values are; collected first where they are scattered."""
-        if self.current is None or view.size == 0:
+        if view.size == 0 or (self.current is None and self.one_piece(view)):
             return view
         slots = view.slots()
         now = self.where(slots)
-        if np.array_equal(now, slots):
-            return view
         shift = now - slots
         if (shift == shift[0]).all():
-            return View(view.base + int(shift[0]), view.shape, view.strides)
+            there = View(view.base + int(shift[0]), view.shape, view.strides)
+            if self.one_piece(there):
+                return there
         if (now == now[0]).all():
             return View(int(now[0]), view.shape, (0,) * len(view.shape))
         key = now.tobytes()

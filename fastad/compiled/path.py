@@ -55,7 +55,7 @@ class Path:
         self.trace.check()
         self.n_function = len(self.trace.tape)        # records of the function itself; derivatives stand behind them
         self.n_outputs = len(self.outputs)
-        self.dtypes = [np.dtype(np.float64) if place is None or place[3] else place[2] for place in self.places]
+        self.dtypes = [dtype_of(y, place, function) for y, place in zip(self.outputs, self.places, strict=True)]
         self.is_plain = unpack(out) is None and self.dtypes[0] == np.float64
         self.output_shapes = [np.shape(y) for y in self.outputs]
         self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
@@ -177,6 +177,17 @@ class Path:
         vectors = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
         total = inner(self.grad, vectors)
         return vectors, self.pulled([total], [np.ones(())])
+
+
+def dtype_of(y: Any, place: Any, function: Function) -> Any:
+    """The dtype of an output: what carries a gradient is float64."""
+    if place is not None:
+        return np.dtype(np.float64) if place[3] else place[2]
+    dtype = np.asarray(variable.value_of(y)).dtype
+    if dtype.kind not in "fiub":
+        raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; numbers, arrays "
+                        "and containers of them are needed")
+    return dtype if dtype.kind in "iub" else np.dtype(np.float64)
 
 
 def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:

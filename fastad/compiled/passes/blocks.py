@@ -67,6 +67,17 @@ def same_space(view: View, out: View) -> bool:
     return view.shape == out.shape and view.strides == out.strides
 
 
+def inner_bounds(code: Listing) -> Any:
+    """By slot: whether an operand looks at it and the slot before it at once, which must stay neighbours then."""
+    steps = np.zeros(len(code.value) + 2, np.int64)
+    for block in code.blocks:
+        for view in block.reads:
+            if view.size:
+                steps[view.bounds[0] + 1] += 1
+                steps[view.bounds[1] + 1] -= 1
+    return np.cumsum(steps) > 0
+
+
 def simplify_blocks(code: Listing) -> dict[str, int]:
     """Simplify the maps among the blocks; returns how many are gone."""
     found: dict[Any, Block] = {}
@@ -74,23 +85,17 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
     for block in code.blocks:
         for view in block.writes:
             written[view.base] = written.get(view.base, 0) + 1
+    inner = inner_bounds(code)
     left, shared, identities = [], 0, 0
-    moved: dict[tuple[int, int], int] = {}            # first slot and length of a result -> where it stands
+    alias = np.arange(len(code.value))                # slot -> where its value stands
 
     def now(view: View) -> View:
-        if any(s < 0 for s in view.strides):
-            return view
-        for (base, n), new in moved.items() if moved else ():
-            if base <= view.base < base + n:
-                return View(view.base - base + new, view.shape, view.strides)
-        return view
+        return View(int(alias[view.base]), view.shape, view.strides) if view.size else view
 
     for block in code.blocks:
         block.reads = [now(view) for view in block.reads]
-        if block.index is not None and moved:
-            for (base, n), new in moved.items():
-                inside = (block.index >= base) & (block.index < base + n)
-                block.index = np.where(inside, block.index - base + new, block.index)
+        if block.index is not None:
+            block.index = alias[block.index]
         if block.kind != "map":
             left.append(block)
             continue
@@ -98,15 +103,17 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
         if folded(code, block):
             identities += 1
             continue
-        dense = len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
+        dense = (len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
+                 and not inner[out.base] and not inner[out.base + out.size])
         same = simplified(code, block)
         key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])
         if dense and same is not None and same_space(same, out):
             identities += 1
-            moved[(out.base, out.size)] = same.base
+            alias[out.base:out.base + out.size] = np.arange(same.base, same.base + out.size)
         elif dense and key in found:
             shared += 1
-            moved[(out.base, out.size)] = found[key].writes[0].base
+            there = found[key].writes[0].base
+            alias[out.base:out.base + out.size] = np.arange(there, there + out.size)
         else:
             if same is not None and block.op not in (OPCODE["positive"],):
                 block.op, block.reads = OPCODE["positive"], [same]
@@ -114,9 +121,5 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
                 found[key] = block
             left.append(block)
     code.blocks = left
-    if moved:
-        for (base, n), new in moved.items():
-            for slots in (code.a, code.b, code.current):
-                inside = (slots >= base) & (slots < base + n)
-                slots[inside] += new - base
+    code.a, code.b, code.current = [alias[slots] for slots in (code.a, code.b, code.current)]
     return {"identities": identities, "shared": shared}

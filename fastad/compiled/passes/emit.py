@@ -58,7 +58,7 @@ class Emitter:
         for step in self.steps:
             if step.block is not None:
                 for view in [*step.block.reads, *step.block.writes]:
-                    if view.size:
+                    if view.size and view.bounds[0] < view.bounds[1]:
                         spans.append((view.bounds[0], view.bounds[1] + 1))
         merged: list[tuple[int, int]] = []
         for first, last in sorted(spans):
@@ -100,6 +100,8 @@ class Emitter:
                 needed.append(step.block.index)
             if step.kind == "fill":
                 needed.append(step.operands[0])
+            if step.block is not None:
+                needed += [np.array([view.base]) for view in step.block.reads if view.size and view.bounds[0] == view.bounds[1]]
         marks = np.zeros(len(known), bool)
         for slots in needed:
             marks[slots] = True
@@ -263,7 +265,7 @@ class Emitter:
         return {new: read[old] for new, (old, step) in enumerate(steps) if step.in_run}
 
     def _split(self) -> None:
-        """Split long lines where an operand goes on elsewhere, so that its parts are read in a row."""
+        """Split what writes its results in a row where they do not stand so, and long lines where an operand goes on elsewhere."""
         steps: list[Step] = []
         lines: dict[int, list[tuple[str, Any]]] = {}
         for k, step in enumerate(self.steps):
@@ -278,6 +280,8 @@ class Emitter:
             ends = sorted(set(cuts))
             if not 0 < len(ends) <= MOST_PARTS:
                 ends = []
+            if step.kind in ("line", "chain"):
+                ends = sorted({*ends, *(np.flatnonzero(np.diff(self.place[step.out]) != 1) + 1).tolist()})
             for first, last in zip([0, *ends], [*ends, step.n], strict=True):
                 if given is not None:
                     lines[len(steps)] = [(how, where + first if how == "line" else where) for how, where in given]
@@ -285,7 +289,8 @@ class Emitter:
                     steps.append(step)
                     break
                 steps.append(replace(step, out=step.out[first:last],
-                                     operands=[z if z is None else z[first:last] for z in step.operands]))
+                                     operands=[z if z is None else z.reshape(-1, step.n)[:, first:last].reshape(-1)
+                                               for z in step.operands]))
         self.steps, self.lines = steps, lines
 
     def _line(self, k: int, read: Any, scratch: dict[int, int]) -> None:
