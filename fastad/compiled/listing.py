@@ -6,6 +6,7 @@ operations: they rename, so that whoever reads a slot later reads the slot where
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -150,8 +151,6 @@ class Listing:
         In the order of time.
     value, known : arrays
         By slot: the value of a constant, and whether it is one.
-    owner : array of int64
-        By slot: the first slot of the record, or allocation, whose results stand there.
     """
 
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
@@ -164,8 +163,8 @@ class Listing:
         self.n_records = len(columns["link"])
         total = n + len(scalar["constants"])
         room = total + total // 8 + 64
-        #: By slot: value, known, owner, whether it was renamed; and where its value is, once one was.
-        self._store: list[Any] = [np.zeros(room), np.zeros(room, np.uint8), np.zeros(room, np.int64), np.zeros(room, np.uint8)]
+        #: By slot: value, known, whether it was renamed; and where its value is, once one was.
+        self._store: list[Any] = [np.zeros(room), np.zeros(room, np.uint8), np.zeros(room, np.uint8)]
         self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
         self._look(total)
         self.value[:n], self.value[n:] = columns["value"][:n], scalar["constants"]
@@ -173,10 +172,9 @@ class Listing:
         self.known[0] = 1
         self.known[n:] = 1
         self.inputs = [line(slot, size) for slot, size in inputs]
-        self.owner[:] = np.arange(total)
-        sizes = wide["size"]
-        blocks = np.repeat(scalar["wide_slot"], sizes)
-        self.owner[blocks + np.arange(len(blocks)) - np.repeat(np.cumsum(sizes) - sizes, sizes)] = blocks
+        #: First slot and end of what keeps together: the blocks of wide records, allocations.
+        self.pieces = scalar["wide_slot"].tolist()
+        self.ends = (scalar["wide_slot"] + wide["size"]).tolist()
         self.blocks: list[Block] = []
         self.rules = list(rules)
         self.gathered: dict[bytes, View] = {}
@@ -193,15 +191,17 @@ class Listing:
             for k, column in enumerate(self._store):
                 self._store[k] = np.concatenate([column, np.zeros(max(n, len(column)), column.dtype)])
         self._look(n)
-        self.value[first:], self.known[first:], self.owner[first:] = values, known, first
+        self.value[first:], self.known[first:] = values, known
+        self.pieces.append(first)
+        self.ends.append(n)
         if self.current is not None:
             self.current[first:] = np.arange(first, n)
         return first
 
     def _look(self, n: int) -> None:
         """Let the columns by slot be the first n entries of their memory."""
-        self.value, self.known, self.owner, self.moved = [column[:n] for column in self._store[:4]]
-        self.current = self._store[4][:n] if len(self._store) > 4 else None
+        self.value, self.known, self.moved = [column[:n] for column in self._store[:3]]
+        self.current = self._store[3][:n] if len(self._store) > 3 else None
 
     def rename(self, slots: Any, sources: Any) -> None:
         """From here on the values of `slots` are where `sources` are now."""
@@ -222,7 +222,10 @@ class Listing:
     def one_piece(self, view: View) -> bool:
         """Whether a view looks at the results of one record: those of several do not keep together."""
         low, high = view.bounds
-        return bool(self.owner[low] == self.owner[high])
+        if low == high:
+            return True
+        k = bisect_right(self.pieces, low) - 1
+        return k >= 0 and high < self.ends[k]
 
     def scattered(self, view: View) -> bool:
         """Whether the values of a view are not where its slots are, nor all shifted alike."""

@@ -114,6 +114,8 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> list[Step]:
 
 def put_in_order(code: Listing, steps: list[Step]) -> None:
     """Order the elements of each group as those of its operands are ordered, so that operands are read in a row."""
+    if all(step.block is not None for step in steps if step.kind == "line"):
+        return
     rank = np.arange(len(code.value))
     for step in steps:
         if step.kind != "line":
