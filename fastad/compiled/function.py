@@ -307,7 +307,7 @@ class Compiled(Replay):
         made = []
         for k in arguments.numbers:
             rebuild, first, last = arguments.trees[k]
-            parts = [like(arguments.leaves[j], np.asarray(by_leaf[j])) for j in range(first, last)]
+            parts = [like(arguments.leaves[j], by_leaf[j]) for j in range(first, last)]
             made.append(parts[0] if rebuild is None else rebuild(parts))
         return made[0] if self.single else tuple(made)
 
