@@ -3,6 +3,9 @@
 All numbers of a table come from the same work in the same process. ``min`` is the best of the repeats, which says what
 the code can do; ratios are taken between medians, which say what a user gets. ``--peers`` adds those of torch,
 autograd, xad, jax and casadi that are installed.
+
+``--compiled`` shows compiled functions instead: value and gradient, and the first call, of each workload beside C by
+hand and, with ``--peers``, other packages. ``--only NAME`` takes the workloads whose names contain it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import argparse
 import gc
 import importlib.util
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -287,13 +291,35 @@ def compare_size():
     print(f"import fastad beyond NumPy          {import_milliseconds():8.1f} ms      target <= 50")
 
 
+#: What libraries read when they are imported, so that each uses one thread and compiles anew.
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1",
+}
+
+
+def compare_compiled(options):
+    """The tables of compiled functions, in a process where each library has one thread."""
+    if any(os.environ.get(name) != value for name, value in ENVIRONMENT.items()):
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env={**os.environ, **ENVIRONMENT}).returncode)
+    from benchmarks.compiled import peers, table
+
+    table.compare_compiled(peers.installed() if options.peers else {}, options.repeat, options.only)
+
+
 def main():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--peers", action="store_true", help="also measure the other packages that are installed")
     parser.add_argument("--repeat", type=int, default=9, help="repeats of each measurement (default: 9)")
     parser.add_argument("--memory", action="store_true", help="print bytes per scalar operation, nothing else")
+    parser.add_argument("--compiled", action="store_true", help="compiled functions instead of recorded ones")
+    parser.add_argument("--only", metavar="NAME", help="with --compiled: workloads whose names contain NAME")
     options = parser.parse_args()
+    if options.compiled:
+        compare_compiled(options)
+        return
     if options.memory:
         print(bytes_per_operation())
         return

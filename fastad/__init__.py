@@ -22,7 +22,7 @@ The map of the package:
 from . import numpy_api, special
 from ._tape import build_info, tape
 from ._version import __version__
-from .compiled import compile, load  # noqa: A004
+from .compiled import compile, load
 from .context import no_grad
 from .custom import Gate, custom_vjp
 from .errors import AuditError, FormatError, FreedGraphError, GradientLostError, NoGradientError, PathError, TraceError
@@ -35,7 +35,7 @@ from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
-__all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError", "PathError",
-           "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck", "hessian", "hvp",
-           "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api", "softmax", "special", "stop_gradient", "tape",
-           "value_and_grad", "vjp", "__version__", *_functions]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
+           "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck",
+           "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api",
+           "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]

@@ -212,6 +212,7 @@ cdef class _Partials(_References):
         """Add to the adjoint of a slot."""
         cdef int64_t *there = &self.adjoint[slot - self.base]
         cdef Term old
+        cdef bint maybe
         self.state[slot - self.base] |= REACHED
         if c.slot < 0:
             return 0
@@ -250,11 +251,7 @@ cdef class _Partials(_References):
         cdef Py_ssize_t dims[64]
         cdef Py_ssize_t steps[64]
         cdef Py_ssize_t own[64]
-        cdef Py_ssize_t d, k, n = 0, there = 0, size
-        cdef int64_t *targets
-        cdef int64_t *refs
-        cdef int64_t *old
-        cdef int64_t *adjoint = self.adjoint
+        cdef Py_ssize_t d, n = 0
         cdef Layout shape = self.shape, target, view
         if c.slot < 0:
             return self.touch(first, l)
@@ -274,19 +271,67 @@ cdef class _Partials(_References):
                 self.add_scalar(first, c)
                 self.shape = shape
             return 0
-        target = make_layout(n, dims, steps)
-        view = make_layout(n, dims, own)
-        size = target.size
-        targets, refs = self.buffer(1, size), self.buffer(2, size)
-        slots_into(first, target, targets)
-        if c.slot == 0:
-            refs[0] = self.encoded(c)
-            for k in range(size):
-                refs[k] = refs[0]
+        target, view = make_layout(n, dims, steps), make_layout(n, dims, own)
+        if c.slot:
+            c.layout = <void *>view
+        self.shape = target
+        if target.contiguous and first >= self.base and first + target.size <= self.end:
+            self.contribute_block(first, target, c)
         else:
-            slots_into(c.slot, view, refs)
-            for k in range(size):
-                refs[k] = 2 * refs[k] + c.maybe
+            self.contribute_view(first, target, c)
+        self.shape = shape
+        return 0
+
+    cdef int refer(self, Term c, Layout l, int64_t *out) except -1:
+        """The references to the elements of a term, in C order."""
+        cdef Py_ssize_t k
+        cdef int64_t all
+        if c.slot == 0:
+            all = self.encoded(c)
+            for k in range(l.size):
+                out[k] = all
+            return 0
+        if (<Layout>c.layout).contiguous:
+            for k in range(l.size):
+                out[k] = 2 * (c.slot + k) + c.maybe
+            return 0
+        slots_into(c.slot, <Layout>c.layout, out)
+        for k in range(l.size):
+            out[k] = 2 * out[k] + c.maybe
+        return 0
+
+    cdef int contribute_block(self, Py_ssize_t first, Layout target, Term c) except -1:
+        """Add a term to the adjoints of a view without gaps."""
+        cdef Py_ssize_t k, there = 0, size = target.size
+        cdef int64_t *adjoint = self.adjoint + (first - self.base)
+        cdef uint8_t *state = self.state + (first - self.base)
+        cdef int64_t *refs
+        cdef Term sum
+        for k in range(size):
+            state[k] |= REACHED
+        for k in range(size):
+            there += adjoint[k] != 0
+        if there == 0:
+            return self.refer(c, target, adjoint)
+        if there < size or size <= 4:
+            return self.contribute_view(first, target, c)
+        sum = self.emit(OP_add, self.gathered(adjoint, target, False), c)
+        sum.maybe = c.maybe
+        refs = self.buffer(3, size)
+        self.refer(sum, target, refs)
+        for k in range(size):                         # a number for certain stays one
+            adjoint[k] = refs[k] & (adjoint[k] | ~<int64_t>1)
+        return 0
+
+    cdef int contribute_view(self, Py_ssize_t first, Layout target, Term c) except -1:
+        """Add a term to the adjoints of any view."""
+        cdef Py_ssize_t k, there = 0, size = target.size
+        cdef int64_t *targets = self.buffer(1, size)
+        cdef int64_t *refs = self.buffer(2, size)
+        cdef int64_t *old
+        cdef int64_t *adjoint = self.adjoint
+        slots_into(first, target, targets)
+        self.refer(c, target, refs)
         if first + target.low < self.base or first + target.high >= self.end or overlapping(target):
             return self.scattered(targets, refs, size)
         for k in range(size):
@@ -301,27 +346,17 @@ cdef class _Partials(_References):
         old = self.buffer(0, size)
         for k in range(size):
             old[k] = adjoint[targets[k] - self.base]
-        if c.slot:
-            c.layout = <void *>view
-        self.shape = target
-        self.accumulated(targets, old, size, target, c, c.maybe)
-        self.shape = shape
-        return 0
+        return self.accumulated(targets, old, size, target, c)
 
-    cdef int accumulated(self, const int64_t *targets, const int64_t *old, Py_ssize_t n, Layout shape, Term c, bint maybe) except -1:
+    cdef int accumulated(self, const int64_t *targets, const int64_t *old, Py_ssize_t n, Layout shape, Term c) except -1:
         """Add a term to the adjoints of n different slots that have one."""
         cdef Term sum = self.emit(OP_add, self.gathered(old, shape, False), c)
         cdef Py_ssize_t k
-        cdef int64_t first
-        cdef int64_t *slots = self.buffer(3, n)
-        if sum.slot == 0:
-            first = self.encoded(sum) >> 1
-            for k in range(n):
-                slots[k] = first
-        else:
-            slots_into(sum.slot, <Layout>sum.layout, slots)
+        cdef int64_t *refs = self.buffer(3, n)
+        sum.maybe = c.maybe
+        self.refer(sum, shape, refs)
         for k in range(n):
-            self.adjoint[targets[k] - self.base] = 2 * slots[k] + (maybe and old[k] & 1)
+            self.adjoint[targets[k] - self.base] = refs[k] & (old[k] | ~<int64_t>1)
         return 0
 
     cdef int scattered(self, int64_t *targets, int64_t *refs, Py_ssize_t n) except -1:
@@ -329,6 +364,7 @@ cdef class _Partials(_References):
         cdef Py_ssize_t k, j, m = 0, pending = 0
         cdef int64_t *old
         cdef Layout shape = self.shape, flat
+        cdef Term c
         for k in range(n):
             j = targets[k] - self.base
             if not refs[k] or j < 0 or targets[k] >= self.end or not self.state[j] & ACTIVE:
@@ -361,9 +397,11 @@ cdef class _Partials(_References):
         if m == pending:
             flat = layout_of((m,))
             self.shape = flat
-            for k in range(m):                        # what is a number for certain stays one
+            for k in range(m):                        # a number for certain stays one
                 old[k] &= ~<int64_t>1 | (refs[k] & 1)
-            self.accumulated(targets, old, m, flat, self.gathered(refs, flat, False), True)
+            c = self.gathered(refs, flat, False)
+            c.maybe = True
+            self.accumulated(targets, old, m, flat, c)
             self.shape = shape
             return 0
         return self.sums(targets, refs, old, m, pending)

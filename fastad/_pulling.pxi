@@ -5,10 +5,12 @@ def input_variable(value):
 
     That of a recorded Variable is a copy, which is differentiated with respect to apart from the Variable itself.
     """
+    return apply(OP_positive, value, None) if isinstance(value, Handle) else new_span(current_tape(), value)
+
+
+cdef Variable new_span(Tape tape, object value):
+    """A number or an array on a tape."""
     cdef object data = None
-    if isinstance(value, Handle):
-        return apply(OP_positive, value, None)
-    cdef Tape tape = current_tape()
     cdef Layout layout = SCALAR
     cdef Wide *w
     if not PyFloat_Check(value):
@@ -108,7 +110,8 @@ cdef inline bint has_tangent(object y, Tape tape, Py_ssize_t base) noexcept:
 def push_forward(list inputs, list tangents, list outputs):
     """Tangents of outputs, given those of input Variables made before them; None where there is none for sure.
 
-    They stand in a memory of their own while the tape is read, so nothing is left behind and no adjoint is lost.
+    They stand in a memory of their own while the tape is read, so nothing is left behind and no adjoint is lost. Where
+    outputs depend on what an outer transform differentiates, the tangents would have to be recorded: None for all.
     """
     cdef Tape tape = None
     cdef Handle x, y
@@ -130,7 +133,8 @@ def push_forward(list inputs, list tangents, list outputs):
     tape.guarded = base
     if tape.transforms and tape.transforms[0] is not None:
         tape.guarded = first_slot(tape.transforms[0])
-    tape.tangent(first, base, dot, roots)
+    if tape.tangent(first, base, dot, roots):
+        return None
     return [read_view(&dot[(<Variable>y_).offset - base + 1], (<Variable>y_).layout) + 0.0 if has_tangent(y_, tape, base) else None
             for y_ in outputs]
 
@@ -207,10 +211,10 @@ cdef int recorded_sweep_from(Variable y, object seed) except -1:
         if bindings:
             r = recorded_sweep(tape, [y], [seed], [(offset, (<Handle>leaf).layout) for leaf, offset in bindings], False)
             for leaf, offset in bindings:                 # a leaf may stand on the tape several times
-                found.append((leaf, r.gradient(offset, (<Handle>leaf).layout)))
+                found.append((leaf, r.gradient(offset, (<Handle>leaf).layout, False)))
             for h in held:
                 if h.offset >= r.base and h.offset + h.layout.high < above:
-                    found.append((h, r.gradient(h.offset, h.layout)))
+                    found.append((h, r.gradient(h.offset, h.layout, False)))
         totals = {}
         for owner, g in found:
             if g is not None:

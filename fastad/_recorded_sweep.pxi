@@ -397,7 +397,7 @@ cdef class _Recorder(_Partials):
             if gradients[j] is None:
                 self.touch(offset, l)
                 continue
-            h = flat_variable(gradients[j], size)
+            h = flat_variable(t, gradients[j], size)
             if h.tape is not t:
                 raise RuntimeError("recorded sweep: a rule's gradient was recorded in another thread")
             g = standing_at(h.offset, <void *>h.layout, 0.0)
@@ -424,7 +424,7 @@ cdef class _Recorder(_Partials):
             answer = hooked(h.function, shown, h.name)
             if answer is shown:
                 continue
-            new = flat_variable(np.reshape(answer, -1), h.layout.size)
+            new = flat_variable(self.tape, np.reshape(answer, -1), h.layout.size)
             targets, refs = self.buffer(1, h.layout.size), self.buffer(2, h.layout.size)
             slots_into(h.offset, h.layout, targets)
             slots_into(new.offset, new.layout, refs)
@@ -458,7 +458,7 @@ cdef class _Recorder(_Partials):
             flat = np.ascontiguousarray(np.broadcast_to(np.asarray(seed, np.float64), l.shape)).reshape(-1)
             found = np.unique(np.asarray(flat))
             if len(found) > 4:
-                h = input_variable(np.asarray(flat))
+                h = new_span(self.tape, np.asarray(flat))
             for k in range(l.size):
                 if is_nothing(flat[k]):
                     refs[k] = 0
@@ -466,8 +466,11 @@ cdef class _Recorder(_Partials):
                     refs[k] = 2 * (h.offset + k) if len(found) > 4 else self.encoded(number(flat[k]))
         return self.scattered(targets, refs, l.size)
 
-    cdef object gradient(self, Py_ssize_t first, Layout l):
-        """The finished adjoint of a view as a Variable with memory of its own; None where no output depends on it."""
+    cdef object gradient(self, Py_ssize_t first, Layout l, bint exact):
+        """The finished adjoint of a view as a Variable with memory of its own; None where no output depends on it.
+
+        What is nothing becomes 0.0; `exact`: it stays -0.0, and no number looks like it.
+        """
         cdef Term c = no_term()
         del self.kept[:]
         if l.size == 0 or first < self.base or first + l.high >= self.end:
@@ -476,9 +479,9 @@ cdef class _Recorder(_Partials):
             return None
         c = self.adjoint_of(first, l)
         if c.slot <= 0:
-            return with_data(np.full(l.shape, c.value + 0.0 if c.slot == 0 else 0.0), CONSTANT)
+            return with_data(np.full(l.shape, c.value + 0.0 if c.slot == 0 else -0.0 if exact else 0.0), CONSTANT)
         self.shape = l
-        c = self.emit(OP_add, c, number(0.0)) if c.maybe else self.emit(OP_positive, c, c)
+        c = self.emit(OP_positive, c, c) if c.maybe == exact else self.emit(OP_add, c, number(0.0))
         if c.layout is NULL or (<Layout>c.layout).contiguous:
             l = SCALAR if l.ndim == 0 else dense(l.ndim, l.dims)
             return new_node(self.tape, c.slot, self.tape.n_records - 1, l)
@@ -486,7 +489,7 @@ cdef class _Recorder(_Partials):
         return new_node(self.tape, c.slot, self.tape.n_records - 1, dense(l.ndim, l.dims))
 
 
-cdef Variable flat_variable(object x, Py_ssize_t size):
+cdef Variable flat_variable(Tape tape, object x, Py_ssize_t size):
     """A gradient that a rule has made as a recorded Variable of one axis."""
     cdef Variable h
     if np.size(x) != size:
@@ -494,7 +497,7 @@ cdef Variable flat_variable(object x, Py_ssize_t size):
     if isinstance(x, Handle) and recorded(x):
         h = dense_view(np.reshape(x, -1))
         return h if h.state == NODE else record_map(OP_positive, h, None, h.layout, None, "copy")
-    return input_variable(np.reshape(np.asarray(value_or_array(x), np.float64), -1))
+    return new_span(tape, np.reshape(np.asarray(value_or_array(x), np.float64), -1))
 
 
 cdef object recorded_rule(object rule):
@@ -541,7 +544,7 @@ cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, b
     return r
 
 
-def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
+def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint exact=False):
     """Gradients as recorded Variables, which can be differentiated again.
 
     Parameters
@@ -555,6 +558,8 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
     live : bool
         The tape will be replayed with other inputs: what a function selects (``where``, ``maximum``) is recorded, not
         taken from the values of now.
+    exact : bool
+        Elements that no output depends on are -0.0 (nothing), and numbers are not; otherwise they are 0.0.
 
     Returns
     -------
@@ -581,7 +586,7 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False):
     try:
         spans = [(slot_of(x), (<Handle>x).layout) for x in inputs]
         sweep = recorded_sweep(tape, outputs, seeds, spans, live)
-        return [(<_Recorder>sweep).gradient(first, l) for first, l in spans]
+        return [(<_Recorder>sweep).gradient(first, l, exact) for first, l in spans]
     finally:
         tape.pinned -= 1
         tape.paused = paused

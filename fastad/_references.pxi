@@ -279,8 +279,8 @@ cdef class _References:
         """A view or a number that holds all references in the order of a shape; nothing at all when there is none."""
         cdef Py_ssize_t steps[64]
         cdef Py_ssize_t index[64]
-        cdef Py_ssize_t d, k, step = 1, n = shape.ndim
-        cdef int64_t first = refs[0] >> 1, at
+        cdef Py_ssize_t d, k, step = 1, inner = 1, n = shape.ndim
+        cdef int64_t first = refs[0] >> 1, at, wrong
         cdef bint still = True
         cdef Layout l
         for d in range(n - 1, -1, -1):
@@ -291,11 +291,18 @@ cdef class _References:
         if first <= 0 and not still:
             return no_term()
         at, k = first, 0
-        while k < shape.size:
-            if refs[k] >> 1 != at or (at <= 0 and not still):
+        if n:
+            inner, step = shape.dims[n - 1], steps[n - 1]
+        while k < shape.size:                         # line by line
+            if at <= 0 and not still or at + (inner - 1) * step <= 0 and not still:
                 return no_term()
-            k += 1
-            d = n - 1
+            wrong = 0
+            for d in range(inner):
+                wrong |= (refs[k + d] >> 1) ^ (at + d * step)
+            if wrong:
+                return no_term()
+            k += inner
+            d = n - 2
             while d >= 0:
                 at += steps[d]
                 index[d] += 1
@@ -338,7 +345,8 @@ cdef class _References:
         cdef Term c = no_term()
         for k in range(n):
             missing += refs[k] == 0
-            certain += refs[k] != 0 and not refs[k] & 1
+            certain += (refs[k] & 1) ^ 1
+        certain -= missing
         if missing == n:
             return c
         if missing == 0:

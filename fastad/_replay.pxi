@@ -324,8 +324,8 @@ cdef list transposed(object rule, list tangents, list sizes):
     return results
 
 
-cdef int refuse_lost(Tape t, list roots, Py_ssize_t base, Py_ssize_t guarded, bint freed) except -1:
-    """Raise when outputs depend on a freed record, or on slots from `guarded` up to `base`, whose derivative would be lost."""
+cdef int reaches_outside(Tape t, list roots, Py_ssize_t base, Py_ssize_t guarded, bint freed) except -1:
+    """Whether outputs depend on slots from `guarded` up to `base`; raise when they depend on a freed record."""
     cdef Bits slots
     cdef Handle root
     cdef Py_ssize_t rec, slot = t.n_slots
@@ -350,7 +350,4 @@ cdef int refuse_lost(Tape t, list roots, Py_ssize_t base, Py_ssize_t guarded, bi
     bits_free(&slots)
     if lost:
         raise FreedGraphError("jvp: the function freed a part of its graph; call backward() in it with retain_graph=True")
-    if outside:
-        raise NotImplementedError("the function uses a Variable that an outer transform differentiates with respect to, and "
-                                  "derivatives of derivatives are not there yet; .detach() makes it a constant")
-    return 0
+    return outside

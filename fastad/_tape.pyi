@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 DISPATCH: str
 KINDS: tuple[str, ...]
 WIDE_TYPE: np.dtype[np.void]
+NUMBER: np.dtype[np.float64]
+LINK: np.dtype[np.uint64]
+INTEGER: np.dtype[np.int64]
 
 class _BuildInfo(TypedDict):
     debug: bool
@@ -23,6 +26,9 @@ class Layout:
     def shape(self) -> tuple[int, ...]: ...
     @property
     def strides(self) -> tuple[int, ...]: ...
+
+@final
+class Column: ...
 
 @final
 class Binding: ...

@@ -377,7 +377,7 @@ cdef class Tape:
         """Read the records from `first` on with tangents: dot(result) = sum of partial * dot(operand).
 
         `dot` begins with nothing, then mirrors the slots from `base` up; the caller has set the inputs' tangents in it.
-        `roots` are the outputs, which must not depend on what has no tangent but ought to.
+        `roots` are the outputs. Returns whether they depend on slots from `guarded` up to `base`, which have no tangent.
         """
         cdef Cursor c
         cdef Tangents d
@@ -385,7 +385,7 @@ cdef class Tape:
         rewind(self, &c, first)
         d.dot, d.shift, d.base, d.freed = &dot[0], base - 1, base, False
         read_ahead(self, &c, &d)
-        return refuse_lost(self, roots, base, self.guarded, d.freed)
+        return reaches_outside(self, roots, base, self.guarded, d.freed)
 
     # ---- the reverse sweep ----
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:

@@ -41,7 +41,7 @@ class Rule:
         self.traced = False
 
     def forward(self, inputs: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """The outputs for other inputs, flat; in a compiled function, which many threads may call, with a state of its own."""
+        """The outputs for other inputs, flat; in a compiled function, for many threads, with a state of its own."""
         call = self.call.again() if self.traced else self.call
         values = call.forward([v.reshape(shape).astype(dtype)[()]
                                for v, shape, dtype in zip(inputs, self.shapes, self.dtypes, strict=True)])

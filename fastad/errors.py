@@ -1,6 +1,7 @@
 """Errors of fastad: one class per misuse, each also an instance of the built-in error a caller would expect."""
 
-__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError", "TraceError"]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError",
+           "TraceError"]
 
 
 class FreedGraphError(RuntimeError):

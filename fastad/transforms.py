@@ -1,7 +1,8 @@
 """Function transforms: from a Python function to the function that gives its derivatives.
 
 Each runs the function once on Variables that stand for its arguments and reads the tape backwards, `jvp` with tangents.
-Nothing is left on the tape afterwards, and no gradient of an eager Variable is touched.
+(A `jvp` within another transform reads backwards twice: the transpose of the transpose.) Nothing is left on the tape
+afterwards, and no gradient of an eager Variable is touched.
 
 Transforms nest. Where an argument is a recorded Variable, or the function uses one that an outer transform
 differentiates with respect to, the sweep is recorded and its results are Variables; otherwise they are plain arrays.
@@ -50,7 +51,7 @@ class Inputs:
         if type(chosen) not in NUMBERS_AND_ARRAYS:
             self.values, self.rebuild = flatten(chosen)
         ready = [checked(name, v) for v in self.values]
-        self.nested = any(isinstance(v, variable.Variable) for v in ready)
+        self.nested = variable.is_tracing() or any(isinstance(v, variable.Variable) for v in ready)
         self.variables = [variable.input_variable(v) for v in ready]
         self.args = list(args)
         trees = self.rebuild(self.variables)
@@ -87,12 +88,46 @@ class Inputs:
         return [np.zeros(x.shape)[()] if g is None else plain_unless_recorded(g)
                 for x, g in zip(self.variables, recorded, strict=True)]
 
+    def push(self, outputs: Sequence[Any], directions: Sequence[Any]) -> list[Any]:
+        """Tangents of outputs for these tangents of the inputs, as arrays or Variables like those of `pull`."""
+        if not self.nested and not any(variable.is_recorded(d) for d in directions):
+            found = variable.push_forward(self.variables, list(directions), list(outputs))
+            if found is not None:
+                return [np.zeros(np.shape(y)) if y_dot is None else y_dot
+                        for y, y_dot in zip(outputs, found, strict=True)]
+        self.nested = True
+        return [plain_unless_recorded(y_dot) for y_dot in recorded_push(outputs, self.variables, directions)]
+
     def result(self, tree: Any) -> Any:
         """What a function returned beside: with the values of its Variables, unless these can matter outside."""
         if not self.nested and not variable.within_transform():
             return plain(tree)
         leaves, rebuild = flatten(tree)
         return rebuild([plain_unless_recorded(joined(leaf)) for leaf in leaves])
+
+
+def flowing(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
+    """The inner product of two lists of arrays, in which an element of `ys` that is nothing adds nothing."""
+    return sum([np.sum(variable.call_row("flow", x, y)) for x, y in zip(xs, ys, strict=True)], 0.0)
+
+
+def recorded_push(outputs: Sequence[Any], inputs: list[Any], directions: Sequence[Any],
+                  exact: bool = False) -> list[Any]:
+    """Tangents that can be differentiated again, by the transpose of the transpose.
+
+    What is pulled back for adjoints u of the outputs is linear in u; so the pull of its inner product with the tangents
+    of the inputs is the tangent of the outputs, whatever u is. It is zero where nothing moves, and nothing if `exact`.
+    """
+    live = variable.is_tracing()
+    ys = [y for y in outputs if variable.is_recorded(y)]
+    us = [variable.input_variable(np.ones(y.shape)) for y in ys]
+    pulled = variable.recorded_pull(ys, us, inputs, live=live)
+    pairs = [(g, d) for g, d in zip(pulled, directions, strict=True) if g is not None]
+    total = flowing(*zip(*pairs, strict=True)) if pairs else 0.0
+    found = iter(variable.recorded_pull([total], [ONE], us, live=live, exact=exact))
+    made = [next(found) if variable.is_recorded(y) else None for y in outputs]
+    return [np.full(np.shape(y), -0.0 if exact else 0.0) if y_dot is None else y_dot
+            for y, y_dot in zip(outputs, made, strict=True)]
 
 
 def checked(name: str, value: Any) -> Any:
@@ -286,6 +321,8 @@ def cotangent_of(y: Any, seed: Any, name: str) -> Any:
 def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
     """The value of `f` and its derivative along a direction: one recording, one sweep with tangents.
 
+    Within another transform both are Variables, and cost two recorded sweeps.
+
     Parameters
     ----------
     f : callable
@@ -328,25 +365,23 @@ def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool
     outputs = [joined(y) for y in outputs]
     for y in outputs or [None]:
         check_output("jvp", y)
-    pushed = variable.push_forward(inputs.variables, directions, outputs)
-    dots = [np.zeros(np.shape(y)) if y_dot is None else y_dot for y, y_dot in zip(outputs, pushed, strict=True)]
-    value, tangent = rebuild([variable.value_of(y) for y in outputs]), rebuild([y_dot[()] for y_dot in dots])
-    return (value, tangent, plain(aux)) if has_aux else (value, tangent)
+    pushed = inputs.push(outputs, directions)
+    tangent = rebuild([y_dot if variable.is_recorded(y_dot) else y_dot[()] for y_dot in pushed])
+    value = rebuild([plain_unless_recorded(y) if inputs.nested else variable.value_of(y) for y in outputs])
+    return (value, tangent, inputs.result(aux)) if has_aux else (value, tangent)
 
 
-def direction(value: Any, tangent: Any, name: str) -> Array:
+def direction(value: Any, tangent: Any, name: str) -> Any:
     """The tangent of one argument as float64; None is nothing, a number is a number also where it is -0.0."""
     if tangent is None:
         return np.full(np.shape(value), -0.0)
-    if isinstance(tangent, variable.Variable) and variable.is_recorded(tangent):
-        raise NotImplementedError(f"jvp: tangents{name} is a recorded Variable; derivatives of derivatives are not "
-                                  "there yet")
-    t = np.asarray(variable.value_of(tangent))
+    tangent = joined(tangent)
+    t = tangent if variable.carries(tangent, "jvp") else np.asarray(variable.value_of(tangent))
     if t.dtype.kind not in "fiub":
         raise TypeError(f"jvp: tangents{name} is {type(tangent).__name__}, not a number or an array")
     if t.shape != np.shape(value):
         raise ValueError(f"jvp: args{name} has shape {np.shape(value)}, tangents{name} {t.shape}")
-    return t.astype(np.float64) + 0.0
+    return t + 0.0 if variable.is_recorded(t) else t.astype(np.float64) + 0.0
 
 
 def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:

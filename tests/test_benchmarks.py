@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SUITES = sorted(p.stem for p in (ROOT / "benchmarks").glob("bench_*.py"))
 #: Suites whose benchmarks take long by their nature; that they import is enough here.
-SLOW = {"bench_memory"}
+SLOW = {"bench_compiled", "bench_memory"}
 
 
 @pytest.fixture(autouse=True)

@@ -206,16 +206,104 @@ def test_wrong_outputs():
         fa.jvp(lambda x: x, (1.0,), (1.0,), has_aux=True)
 
 
-def test_nesting_is_refused_for_now():
-    with pytest.raises(NotImplementedError):
-        fa.grad(lambda x: fa.jvp(lambda y: y * y, (x,), (1.0,))[1])(2.0)
-    with pytest.raises(NotImplementedError):
-        fa.grad(lambda x: fa.jvp(lambda y: y * x, (1.0,), (1.0,))[1])(2.0)
-    with pytest.raises(NotImplementedError):
-        fa.jvp(lambda x: fa.grad(lambda y: y * x)(1.0), (2.0,), (1.0,))
-    with pytest.raises(NotImplementedError):
-        fa.grad(lambda x: fa.jvp(lambda y: y * y, (1.0,), (x,))[1])(2.0)
-    assert fa.grad(lambda x: x * fa.jvp(lambda y: y * y, (3.0,), (1.0,))[1])(2.0) == 6.0
+# ---- within other transforms -------------------------------------------------------------------------------
+def cube(x):
+    return x ** 3
+
+
+def along(f):
+    """The derivative of a function of one number, forward."""
+    return lambda x: fa.jvp(f, (x,), (1.0,))[1]
+
+
+@pytest.mark.parametrize("outer", [fa.grad, along])
+@pytest.mark.parametrize("inner", [fa.grad, along])
+def test_derivatives_of_derivatives(outer, inner):
+    close(outer(inner(cube))(2.0), 12.0)
+    close(outer(outer(inner(lambda x: fa.sin(x) * x)))(0.7), -3 * np.sin(0.7) - 0.7 * np.cos(0.7))
+    close(outer(lambda x: x * inner(lambda y: y * y)(3.0))(2.0), 6.0)
+    close(outer(lambda x: inner(lambda y: y * x)(1.0))(2.0), 1.0)
+    close(outer(lambda x: inner(lambda y: y * y)(1.0))(2.0), 0.0)
+
+
+@pytest.mark.parametrize("outer", [fa.grad, along])
+@pytest.mark.parametrize("inner", [fa.grad, along])
+def test_perturbations_are_not_confused(outer, inner):
+    close(outer(lambda x: x * inner(lambda y: x + y)(1.0))(1.0), 1.0)
+    close(outer(lambda x: inner(lambda y: x * inner(lambda z: y * z)(2.0))(x))(5.0), 1.0)
+    close(outer(lambda x: x * inner(lambda y: x * y * y)(3.0))(2.0), 24.0)
+
+
+def test_tangents_that_an_outer_transform_differentiates():
+    A = rng.normal(size=(3, 2))
+
+    def f(x):
+        return np.tanh(A @ x)
+
+    x, d = rng.normal(size=(2, 2))
+    by_direction = fa.jacobian(lambda d: fa.jvp(f, (x,), (d,))[1])(d)
+    close(by_direction, fa.jacobian(f)(x))
+    value, tangent = fa.jvp(lambda d: fa.jvp(f, (x,), (d,)), (d,), (d,))
+    close(value[0], f(x))
+    close(tangent[0], np.zeros(3))
+    close(value[1], tangent[1])
+
+
+def test_nested_containers_several_arguments_and_auxiliary_data():
+    A = np.arange(6.0).reshape(2, 3) / 6.0
+
+    def f(p, c):
+        return {"a": np.tanh(A @ p["x"]) * c, "b": [np.sum(p["x"] ** 3), p["y"] * 2.0, 5.0]}, p["y"] + 1.0
+
+    def nested(x, y, c):
+        value, tangent, aux = fa.jvp(f, ({"x": x, "y": y}, c), ({"x": np.array([1.0, -1.0, 0.5]), "y": None}, y),
+                                     has_aux=True)
+        assert tangent["b"][2] == 0.0
+        return np.sum(tangent["a"]) + 2.0 * tangent["b"][0] + tangent["b"][1] + value["b"][0] + 3.0 * aux
+
+    assert fa.gradcheck(nested, np.array([0.1, 0.2, 0.3]), 0.7, 1.5)
+    assert fa.gradcheck(nested, np.array([0.1, 0.2, 0.3]), 0.7, 1.5, order=2)
+
+
+def test_nested_tangents_of_what_is_not_selected():
+    x = np.array([0.0, 4.0])
+
+    def f(x):
+        return np.where(x > 0, np.sqrt(x), 0.0)
+
+    close(fa.grad(lambda x: np.sum(fa.jvp(f, (x,), (np.ones(2),))[1]))(x), [0.0, -1 / 32])
+    close(fa.jvp(lambda x: fa.jvp(f, (x,), (np.ones(2),))[1], (x,), (np.ones(2),)), [[0.0, 0.25], [0.0, -1 / 32]])
+    # a tangent that is nothing meets the infinite slope; one that is 0.0 does not get past it
+    assert fa.grad(lambda y: fa.jvp(lambda a, b: fa.sqrt(a) * y + b, (0.0, y), (None, 1.0))[1])(2.0) == 0.0
+    assert np.isnan(fa.grad(lambda y: fa.jvp(lambda a, b: fa.sqrt(a) * y + b, (0.0, y), (0.0, 1.0))[1])(2.0))
+
+
+def test_hessian_vector_products_forward_over_reverse():
+    def f(x):
+        return np.sum(x[1:] * x[:-1] ** 2) + np.prod(np.cos(x))
+
+    x, d = rng.normal(size=(2, 5))
+    close(fa.jvp(fa.grad(f), (x,), (d,))[1], fa.hvp(f, x, d))
+    close(fa.grad(lambda x: fa.jvp(f, (x,), (d,))[1])(x), fa.hvp(f, x, d))
+
+
+def test_tangents_of_eager_variables_are_variables():
+    w, d = fa.Variable(2.0), fa.Variable(3.0)
+    value, tangent = fa.jvp(cube, (w,), (d,))
+    assert (value.item(), tangent.item()) == (8.0, 36.0)
+    (tangent * 1.0).backward()
+    assert (w.grad, d.grad) == (36.0, 12.0)
+
+
+def test_tangents_in_a_traced_function():
+    @fa.compile
+    def f(x):
+        return fa.jvp(lambda y: fa.sin(y) * x, (1.0,), (1.0,))[1] * fa.jvp(cube, (x,), (1.0,))[1]
+
+    for x in (2.0, -3.0):
+        close(f(x), 3 * x ** 3 * np.cos(1.0))
+        close(f.grad(x), 9 * x ** 2 * np.cos(1.0))
+    assert len({program.path for program in f.programs}) == 1
 
 
 # ---- the tape afterwards -----------------------------------------------------------------------------------

@@ -357,10 +357,13 @@ def test_create_graph_keeps_the_graph():
         y.backward(create_graph=True)
     with pytest.raises(ValueError, match="retain_graph"):
         (x * x).backward(create_graph=True, retain_graph=False)
-    z = x * 2.0
-    (z * z).backward()
-    with pytest.raises(fa.FreedGraphError):
-        (z * x).backward(create_graph=True)
+    for start in (2.0, np.ones(3)):                                    # a part that was freed in the meantime
+        w = fa.Variable(start)
+        z = w * w
+        one, other = np.sum(z * z), np.sum(z * 3.0)
+        one.backward()
+        with pytest.raises(fa.FreedGraphError):
+            other.backward(create_graph=True)
 
 
 def test_hooks_see_variables():
@@ -543,6 +546,26 @@ def test_arguments_that_are_eager_variables():
     close(fa.grad(lambda t: np.sum(t ** 3))(objects).value, [12.0, 48.0])
 
 
+def test_nesting_under_no_grad():
+    with fa.no_grad():
+        assert fa.grad(fa.grad(lambda x: x ** 3))(2.0) == 12.0
+        close(fa.hessian(np.prod)(np.ones(2)), [[0.0, 1.0], [1.0, 0.0]])
+
+    def constant_slope(x):
+        with fa.no_grad():
+            slope = fa.grad(lambda y: y ** 3)(x)
+        return slope * x
+
+    assert fa.grad(constant_slope)(2.0) == 12.0
+
+
+def test_dtypes_and_numbers():
+    x = np.ones(2, np.float32)
+    f = lambda t: np.sum(t ** 3)                                       # noqa: E731
+    assert fa.hvp(f, x, x).dtype == fa.hessian(f)(x).dtype == np.float32
+    assert isinstance(fa.hessian(lambda t: t ** 3)(2.0), float) and isinstance(fa.hvp(lambda t: t ** 3, 2, 1), float)
+
+
 def test_functions_without_second_derivative():
     assert fa.grad(fa.grad(lambda x: 3.0 * x))(1.0) == 0.0
     assert fa.hvp(lambda x: 3.0 * x, 1.0, 2.0) == 0.0
@@ -611,6 +634,16 @@ def test_rules_run_again_on_other_inputs():
         close(values, np.ravel(f(y)))
         g = np.ones(values.shape)
         close(seen[-1].pull([g])[0], fa.vjp(f, y)[1](g.reshape(np.shape(f(y))))[0])
+
+
+def test_a_graph_of_another_thread():
+    x = fa.Variable(np.ones(8))
+    y = x ** 3 + x
+    seed = np.arange(8.0)
+    worker = threading.Thread(target=lambda: y.backward(seed, create_graph=True))
+    worker.start()
+    worker.join()
+    close(x.grad.value, 4 * seed)
 
 
 def test_threads():

@@ -13,11 +13,12 @@ PACKAGE = ROOT / "fastad"
 LEVELS = [
     {"_version", "_dtype", "_typing", "ops", "errors", "tree"},
     {"_tape"},
-    {"variable"},
+    {"_passes", "variable"},
+    {"_program"},
     {"math", "context"},
     {"numpy_api"},
     {"special", "transforms", "custom"},
-    {"testing", "graph"},
+    {"testing", "graph", "compiled"},
     {"optimize"},
 ]
 

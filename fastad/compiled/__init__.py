@@ -1,5 +1,5 @@
 """Compiled functions: `compile` and `load`."""
 from .files import load
-from .function import Compiled, compile  # noqa: A004
+from .function import Compiled, compile
 
 __all__ = ["Compiled", "compile", "load"]

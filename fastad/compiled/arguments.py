@@ -61,7 +61,8 @@ class Arguments:
     @property
     def simple(self) -> bool:
         """Whether the arguments are the leaves: no containers, nothing static, no names."""
-        return not self.key[1] and len(self.trees) == len(self.leaves) and all(tree and tree[0] is None for tree in self.trees)
+        return (not self.key[1] and len(self.trees) == len(self.leaves)
+                and all(tree and tree[0] is None for tree in self.trees))
 
 
 #: Integers up to here are float64 numbers.
@@ -77,8 +78,8 @@ class Static:
         try:
             hash(value)
         except TypeError:
-            raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; static "
-                            "arguments are part of the key") from None
+            raise TypeError(f"compile: the static argument {name} of type {type(value).__name__} is not hashable; "
+                            "static arguments are part of the key") from None
 
 
 def exact(value: Any) -> Any:
@@ -140,7 +141,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
         if k in static:
             fixed = Static(value, name)
             key.append(fixed.key)
-            makers.append((value, 0, None))
+            makers.append((value, None))
             trees.append(None)
             continue
         value = plain(value)
@@ -151,7 +152,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
         else:
             parts, rebuild = flatten(value)
             form = form_of(value)
-        fixed_parts = []
+        fixed_parts: list[Static | None] = []
         for part in parts:
             part = plain(part)
             leaf = kind_of(part, active, f"argument {name}")
@@ -162,14 +163,14 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
             leaves.append(part)
             kinds.append(leaf)
         key.append((form, tuple([z and z.key for z in fixed_parts]), tuple(kinds[first:])))
-        makers.append((rebuild, len(parts), fixed_parts))
+        makers.append((rebuild, fixed_parts))
         trees.append((rebuild, first, len(leaves)))
     names = sorted(kwargs)
 
     def put(values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         items = iter(values)
         made = []
-        for rebuild, count, fixed_parts in makers:
+        for rebuild, fixed_parts in makers:
             if fixed_parts is None:
                 made.append(rebuild)
                 continue

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..transforms import flatten, like
+from ..transforms import like
+from ..tree import flatten
 
 if TYPE_CHECKING:
     from .._program import Evaluator
@@ -96,9 +97,11 @@ class Batch:
         if not isinstance(threads, int) or threads < 1:
             raise ValueError(f"batch: threads={threads!r}: a positive number is needed")
         moved = [arg if axis is None else tree_moved(arg, axis) for arg, axis in zip(args, axes, strict=True)]
-        counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None for leaf in flatten(arg)[0]}
+        counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None
+                  for leaf in flatten(arg)[0]}
         if len(counts) != 1:
-            raise ValueError(f"batch: the arguments have different numbers of rows: {sorted(counts)}; in_axes says which have any")
+            raise ValueError(f"batch: the arguments have different numbers of rows: {sorted(counts)}; in_axes says "
+                             "which have any")
         n = counts.pop()
         if n == 0:
             raise ValueError("batch: no rows; their results' shapes cannot be known")
@@ -122,7 +125,8 @@ class Batch:
         lanes = lanes_for(evaluator.code.n_slots, n)
         out = [np.empty((n, *shape)) for shape, _ in evaluator.results]
         holds = np.ones(n, np.uint8)
-        step = -(-(-(-n // lanes)) // threads) * lanes    # whole groups of lanes: the same bits for any number of threads
+        groups = -(-n // lanes)                           # whole ones: the same bits for any number of threads
+        step = -(-groups // threads) * lanes
         parts = [(first, min(first + step, n)) for first in range(0, n, step)]
 
         def work(part: tuple[int, int]) -> Any:
@@ -156,7 +160,8 @@ def arguments_of(arguments: Any, leaves: Sequence[Any]) -> Any:
     """Arguments like others, with other values."""
     from dataclasses import replace
     values = [x.astype(np.asarray(old).dtype)[()] if np.ndim(old) == 0 and not isinstance(old, np.ndarray)
-              else x.astype(np.asarray(old).dtype) for x, old in zip(map(np.asarray, leaves), arguments.leaves, strict=True)]
+              else x.astype(np.asarray(old).dtype)
+              for x, old in zip(map(np.asarray, leaves), arguments.leaves, strict=True)]
     return replace(arguments, leaves=values)
 
 

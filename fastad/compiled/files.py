@@ -1,7 +1,7 @@
 """Saved programs: a file of plain numbers and a JSON header, validated field by field; loading runs no code.
 
-The layout: eight bytes of magic, the length of the header, the header (JSON, UTF-8), the arrays one after the other in the
-order and of the type and shape that the header names, and the SHA-256 digest of everything before it.
+The layout: eight bytes of magic, the length of the header, the header (JSON, UTF-8), the arrays one after the other in
+the order and of the type and shape that the header names, and the SHA-256 digest of everything before it.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["load", "save"]
 
 MAGIC = b"fastad\x00\x01"
 #: The tables of a program, with their types; records are stored as bytes of their fields, little-endian.
-DTYPES = {"<i8": np.dtype("<i8"), "<f8": np.dtype("<f8"), "|u1": np.dtype("|u1"), "|b1": np.dtype("|b1"), "<i4": np.dtype("<i4")}
+DTYPES: dict[str, np.dtype[Any]] = {text: np.dtype(text) for text in ("<i8", "<f8", "|u1", "|b1", "<i4")}
 
 
 class Writer:
@@ -45,7 +45,8 @@ class Writer:
 
     def fields(self, table: Any) -> int:
         """Store a table of records of whole numbers as a matrix."""
-        return self.add(np.array([table[name].astype(np.int64) for name in table.dtype.names]).reshape(len(table.dtype.names), -1))
+        names = table.dtype.names
+        return self.add(np.array([table[name].astype(np.int64) for name in names]).reshape(len(names), -1))
 
 
 def form_out(tree: Any) -> Any:
@@ -58,7 +59,8 @@ def form_out(tree: Any) -> Any:
         return {"dict": list(tree), "items": [form_out(item) for item in tree.values()]}
     if type(tree) in (list, tuple):
         return {type(tree).__name__: True, "items": [form_out(item) for item in tree]}
-    raise TypeError(f"save: the function returns a {type(tree).__name__}; dicts with string keys, lists and tuples can be saved")
+    raise TypeError(f"save: the function returns a {type(tree).__name__}; dicts with string keys, lists and tuples can "
+                    "be saved")
 
 
 def form_in(form: Any) -> Any:
@@ -91,7 +93,8 @@ def save(function: Compiled, path: Any) -> None:
     for key, paths in function.cache.items():
         text = repr(key)
         if " at 0x" in text:
-            raise TypeError(f"save: a static argument of {function.name} is written {text}, which names a place in memory")
+            raise TypeError(f"save: a static argument of {function.name} is written {text}, which names a place in "
+                            "memory")
         every = paths.all()
         if any(p.programs for p in every):
             groups.append({"key": text, "paths": [saved_path(p, every, writer) for p in every]})
@@ -115,8 +118,9 @@ def saved_path(path: Path, every: Sequence[Path], writer: Writer) -> dict[str, A
     if path.parent is not None:
         parent = [every.index(path.parent[0]), int(path.parent[1][0]), path.parent[1][1].hex()]
     out = path.rebuild_outputs([0] * path.n_outputs)
-    return {"kinds": [[leaf.kind, leaf.shape, leaf.active] for leaf in path.kinds], "parent": parent, "form": form_out(out),
-            "scalar": path.is_scalar, "dtypes": [dtype.str for dtype in path.dtypes], "shapes": [list(shape) for shape in path.output_shapes],
+    return {"kinds": [[leaf.kind, leaf.shape, leaf.active] for leaf in path.kinds], "parent": parent,
+            "form": form_out(out), "scalar": path.is_scalar, "dtypes": [dtype.str for dtype in path.dtypes],
+            "shapes": [list(shape) for shape in path.output_shapes],
             "programs": {kind: saved_program(program, writer) for kind, program in path.programs.items()}}
 
 
@@ -126,8 +130,8 @@ def saved_program(program: Program, writer: Writer) -> dict[str, Any]:
     rules = []
     for rule in e.code.calls:
         if getattr(rule, "params", None) is None or not rule.name:
-            raise TypeError(f"save: {getattr(rule, 'name', None) or type(rule).__name__} is a Python function with a rule of its own; "
-                            "it cannot be written to a file")
+            raise TypeError(f"save: {getattr(rule, 'name', None) or type(rule).__name__} is a Python function with a "
+                            "rule of its own; it cannot be written to a file")
         rules.append([rule.name, rule.params])
     return {"statistics": program.statistics, "n_slots": e.code.n_slots, "calls": rules,
             "instructions": writer.fields(e.code.instructions), "scalars": writer.fields(e.code.scalars),
@@ -139,6 +143,7 @@ def saved_program(program: Program, writer: Writer) -> dict[str, Any]:
 
 
 def damaged(what: str) -> NoReturn:
+    """Refuse a file."""
     raise FormatError(f"load: {what}; the file holds no program of fastad's, or was damaged")
 
 
@@ -187,7 +192,8 @@ def load(path: Any) -> Compiled:
     except FormatError:
         raise
     except (KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError, ValueError) as error:
-        raise FormatError(f"load: {type(error).__name__}: {error}; the file holds no program that this version can run") from None
+        raise FormatError(f"load: {type(error).__name__}: {error}; the file holds no program that this version can "
+                          "run") from None
 
 
 def arrays_of(described: Any, data: bytes) -> list[Any]:
@@ -225,7 +231,8 @@ class SavedPath:
         leaves, self.rebuild_outputs = flatten(form_in(entry["form"]))
         if len(leaves) != self.n_outputs:
             damaged("the outputs do not have their form")
-        self.programs = {str(kind): loaded_program(str(kind), p, arrays, codes) for kind, p in entry["programs"].items()}
+        self.programs = {str(kind): loaded_program(str(kind), p, arrays, codes)
+                         for kind, p in entry["programs"].items()}
         self.branches: dict[tuple[int, bytes], Any] = {}
         self.parent: Any = None
         self.used = self.replays = 0
@@ -237,6 +244,11 @@ class SavedPath:
         if kind not in self.programs:
             raise PathError(f"{self.name}: no program for {kind!r} was saved; there are {sorted(self.programs)}")
         return self.programs[kind]
+
+
+def shape_of(dims: Any) -> tuple[int, ...]:
+    """A shape of the header."""
+    return tuple(int(n) for n in dims)
 
 
 def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: Any) -> Program:
@@ -267,13 +279,12 @@ def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: A
     calls = [PRIMITIVES[name](**params) for name, params in entry["calls"]]
     code = Code(table(entry["instructions"], INSTRUCTION), table(entry["scalars"], SCALAR), arrays[entry["pool"]],
                 arrays[entry["image"]], calls, int(entry["n_slots"]))
-    shape = lambda dims: tuple(int(n) for n in dims)                     # noqa: E731
     evaluator = Evaluator(
-        code, [(int(slot), shape(dims)) for slot, dims in entry["inputs"]],
+        code, [(int(slot), shape_of(dims)) for slot, dims in entry["inputs"]],
         [(np.array(arrays[number]), int(slot)) for number, slot in entry["captures"]],
         [(np.array(arrays[number]), np.array(arrays[number])) for (number,) in entry["frozen"]],
         arrays[entry["guards"]], arrays[entry["expected"]],
-        [(shape(dims), arrays[number]) for dims, number in entry["results"]])
+        [(shape_of(dims), arrays[number]) for dims, number in entry["results"]])
     statistics = entry["statistics"]
     if not isinstance(statistics, dict):
         damaged("the statistics are none")
@@ -290,8 +301,8 @@ def loaded(header: dict[str, Any], arrays: list[Any]) -> Compiled:
         damaged(f"this version has no function {missing[0]!r}")
 
     def no_code(*args: Any, **kwargs: Any) -> Any:
-        raise PathError(f"{name}: these arguments take a branch, or are of a kind, that was not traced before the function was "
-                        "saved")
+        raise PathError(f"{name}: these arguments take a branch, or are of a kind, that was not traced before the "
+                        "function was saved")
 
     no_code.__name__ = name
     argnums = [int(k) for k in header["argnums"]]

@@ -13,6 +13,7 @@ from .. import transforms, variable
 from .._program import Bound, Replay
 from ..errors import AuditError, TraceError
 from ..transforms import like
+from ..tree import flatten, flatten_like
 from .arguments import FLOAT, Arguments, read_arguments
 from .batch import Batch, stacked_rows
 from .path import Path
@@ -93,7 +94,8 @@ class Compiled(Replay):
         self.argnums = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
         self.static = list(static_argnums) if isinstance(static_argnums, (tuple, list)) else [static_argnums]
         if not isinstance(audit, int) or audit < 0:
-            raise ValueError(f"compile: audit={audit!r}: how many calls apart the function is run beside the replay, or 0")
+            raise ValueError(f"compile: audit={audit!r}: how many calls apart the function is run beside the replay, "
+                             "or 0")
         self.audit, self.passes = audit, passes
         self.name = getattr(f, "__name__", type(f).__name__)
         self.cache: dict[Any, Paths] = {}
@@ -106,8 +108,8 @@ class Compiled(Replay):
         return f"<compiled {self.name}: {len(self.programs)} programs>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _recompile, (self.f, self.argnums[0] if self.single else tuple(self.argnums), tuple(self.static), self.audit,
-                            self.passes)
+        return _recompile, (self.f, self.argnums[0] if self.single else tuple(self.argnums), tuple(self.static),
+                            self.audit, self.passes)
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -130,7 +132,7 @@ class Compiled(Replay):
         return read_arguments(args, kwargs, numbers, static)
 
     def find(self, kind: str, arguments: Arguments, leaves: Sequence[Any], out: Any = None) -> tuple[Any, Path] | None:
-        """Replay, after tracing if need be: the results and the path taken; None when the function has to run in Python."""
+        """Replay, after tracing if need be: results and path taken; None when the function has to run in Python."""
         paths = self.paths_for(arguments)
         path, after = paths.last, None
         start_at_root = path is paths.root
@@ -163,8 +165,8 @@ class Compiled(Replay):
             return None
         result = self.replayed(path, kind, leaves, out)
         if not isinstance(result, list):
-            raise AuditError(f"{self.name}: takes another way through its branches in each call with the same arguments; it "
-                             "depends on something that is no argument (random numbers, a counter)")
+            raise AuditError(f"{self.name}: takes another way through its branches in each call with the same "
+                             "arguments; it depends on something that is no argument (random numbers, a counter)")
         return result, path
 
     def shorten(self, kind: str, path: Path, arguments: Arguments) -> None:
@@ -232,9 +234,10 @@ class Compiled(Replay):
         buffers = None if out is None else self.buffers(out, arguments)
         found = self.find("grad", arguments, arguments.leaves, buffers) if self.scalar_paths(arguments) else None
         if found is None:
-            value, g = transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
+            eager = transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)
+            value, g = eager(*args, **kwargs)
             if buffers is not None:
-                for target, found_g in zip(buffers[1:], arguments.by_leaf(transforms.flatten(g)[0]), strict=True):
+                for target, found_g in zip(buffers[1:], arguments.by_leaf(flatten(g)[0]), strict=True):
                     target[...] = found_g
                 g = out
             return value, g
@@ -252,8 +255,8 @@ class Compiled(Replay):
         path = paths.root
         if path is not None and not path.is_scalar:
             shapes = ", ".join([str(np.shape(y)) for y in path.outputs])
-            raise TypeError(f"grad: {self.name} returned shape {shapes}, a gradient needs a scalar; reduce it (np.sum), or "
-                            "use .jacobian")
+            raise TypeError(f"grad: {self.name} returned shape {shapes}, a gradient needs a scalar; reduce it "
+                            "(np.sum), or use .jacobian")
         return path is not None
 
     def bind(self, *args: Any) -> Bound:
@@ -267,7 +270,8 @@ class Compiled(Replay):
         Returns
         -------
         Bound
-            ``b(*args)`` gives the value; ``b.gradient`` is the buffer, or tuple of buffers, that holds the gradient then.
+            ``b(*args)`` gives the value; ``b.gradient`` is the buffer, or tuple of buffers, that holds the gradient
+            then.
         """
         self.value_and_grad(*args)
         arguments = self.read(args, {})
@@ -290,7 +294,7 @@ class Compiled(Replay):
 
     def buffers(self, out: Any, arguments: Arguments) -> list[Any]:
         """The arrays to be filled, checked: one for the value (none), then one for each differentiated leaf."""
-        given = [out] if isinstance(out, np.ndarray) else transforms.flatten(out)[0]
+        given = [out] if isinstance(out, np.ndarray) else flatten(out)[0]
         active = [arguments.kinds[j] for j in arguments.differentiated]
         if len(given) != len(active):
             raise ValueError(f"out: {len(given)} arrays for {len(active)} differentiated arguments")
@@ -313,7 +317,7 @@ class Compiled(Replay):
 
     # ---- derivatives of other kinds ----
     def hvp(self, *args: Any, **kwargs: Any) -> Any:
-        """The product of the Hessian with a vector: ``c.hvp(x, ..., v)``; `v` has the form of the differentiated arguments."""
+        """The product of the Hessian with a vector, ``c.hvp(x, ..., v)``; `v` is like the differentiated arguments."""
         *rest, vector = args
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
@@ -343,7 +347,7 @@ class Compiled(Replay):
         for k, part in zip(arguments.numbers, trees, strict=True):
             rebuild, first, last = arguments.trees[k]
             leaves = arguments.leaves[first:last]
-            parts = [part] if rebuild is None else transforms.flatten_like(rebuild(leaves), part, what)
+            parts = [part] if rebuild is None else flatten_like(rebuild(leaves), part, what)
             for leaf, own in zip(leaves, parts, strict=True):
                 if np.shape(own) != np.shape(leaf):
                     raise ValueError(f"{what} has shape {np.shape(own)}, the argument {np.shape(leaf)}")
@@ -405,7 +409,8 @@ class Compiled(Replay):
             return transforms.hessian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         if not self.single or sum(leaf.active for leaf in arguments.kinds) != 1:
-            raise TypeError(f"hessian: {self.name} has several differentiated arguments; use hvp, or join them in one array")
+            raise TypeError(f"hessian: {self.name} has several differentiated arguments; use hvp, or join them in one "
+                            "array")
         if not self.scalar_paths(arguments):
             return transforms.hessian(self.f, self.argnums[0])(*args, **kwargs)
         found = self.find("value", arguments, arguments.leaves)
@@ -428,10 +433,11 @@ class Compiled(Replay):
         self.calls += 1
         if path.replays != 2 and self.calls % self.audit:
             return
-        value = transforms.flatten(transforms.plain(self.f(*args, **kwargs)))[0]
+        value = flatten(transforms.plain(self.f(*args, **kwargs)))[0]
         for have, want in zip(result, value, strict=False):
             if not np.allclose(have, want, rtol=1e-9, atol=1e-12, equal_nan=True):
-                raise AuditError(f"{self.name}: the replay gives {have}, the function {want}: {self.difference(path, args, kwargs)}")
+                raise AuditError(f"{self.name}: the replay gives {have}, the function {want}: "
+                                 f"{self.difference(path, args, kwargs)}")
 
     def difference(self, path: Path, args: Sequence[Any], kwargs: Options) -> str:
         """Which recorded operation is another one when the function is traced again."""
@@ -452,9 +458,9 @@ def has_recorded(args: Sequence[Any], kwargs: Options) -> bool:
             if kind is np.ndarray and x.dtype == object:
                 return True
             continue
-        if any(variable.is_recorded(leaf) for leaf in transforms.flatten(x)[0]):
+        if any(variable.is_recorded(leaf) for leaf in flatten(x)[0]):
             return True
-    return bool(kwargs) and any(variable.is_recorded(leaf) for leaf in transforms.flatten(dict(kwargs))[0])
+    return bool(kwargs) and any(variable.is_recorded(leaf) for leaf in flatten(dict(kwargs))[0])
 
 
 def _recompile(f: Function, argnums: Argnums, static: Argnums, audit: int, passes: bool) -> Compiled:
@@ -462,7 +468,7 @@ def _recompile(f: Function, argnums: Argnums, static: Argnums, audit: int, passe
     return Compiled(f, argnums, static, audit=audit, passes=passes)
 
 
-def compile(f: Function | None = None, argnums: Argnums = 0, static_argnums: Argnums = (), *, audit: int = 0,  # noqa: A001
+def compile(f: Function | None = None, argnums: Argnums = 0, static_argnums: Argnums = (), *, audit: int = 0,
             passes: bool = True) -> Any:
     """A function that runs at the speed of C: `f` is traced once for each way through its branches, then replayed.
 
@@ -479,15 +485,16 @@ def compile(f: Function | None = None, argnums: Argnums = 0, static_argnums: Arg
     static_argnums : int or sequence of int
         Positions of arguments that are fixed in a program: each value is traced anew; they must be hashable.
     audit : int
-        Run the Python function beside the replay in one of so many calls, and on the first replay, and compare; 0: never.
+        Run the Python function beside the replay in one of so many calls, and on the first replay, and compare; 0:
+        never.
     passes : bool
         Whether programs are optimised.
 
     Returns
     -------
     Compiled
-        Call it as `f`; ``.value_and_grad``, ``.grad``, ``.jacobian``, ``.hessian``, ``.hvp``, ``.jvp`` and ``.batch`` give
-        derivatives and batches; ``.programs`` shows what was made.
+        Call it as `f`; ``.value_and_grad``, ``.grad``, ``.jacobian``, ``.hessian``, ``.hvp``, ``.jvp`` and ``.batch``
+        give derivatives and batches; ``.programs`` shows what was made.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from ..ops import OPS
 
 __all__ = ["Block", "Listing", "View"]
 
-OPCODE = {row.name: code for code, row in enumerate(OPS, 1)}
+OPCODE: dict[str, int] = {row.name: code for code, row in enumerate(OPS, 1)}
 ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
 #: Copies up to so many elements only rename.
 SMALL = 16

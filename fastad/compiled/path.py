@@ -132,7 +132,8 @@ class Path:
             if z["kind"] != "span":
                 block = slice(z["out"], z["out"] + z["size"])
                 if not np.array_equal(values[0][block], values[1][block], equal_nan=True):
-                    return f"{z['op'] if z['kind'] in ('scalar', 'map') else z['kind']} works with other numbers from outside"
+                    name = z["op"] if z["kind"] in ("scalar", "map") else z["kind"]
+                    return f"{name} works with other numbers from outside"
         return "a number from outside has changed"
 
     # ---- what is recorded behind the trace, by kind: (further inputs, results) ----

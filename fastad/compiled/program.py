@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .._program import KINDS, Evaluator
+from .._program import KINDS, Code, Evaluator
 from .listing import OPCODE, Listing
 from .passes.blocks import simplify_blocks
 from .passes.chains import join_chains
@@ -98,7 +98,8 @@ def described(row: Any, code: Any) -> list[str]:
     return [f"  {kind:<8} s{v}..{v + n - 1} = {', '.join(operands)}"]
 
 
-def build(listing: Listing, wanted: Sequence[Any], passes: bool = True) -> tuple[Any, list[Any], list[int], dict[str, Any]]:
+def build(listing: Listing, wanted: Sequence[Any],
+          passes: bool = True) -> tuple[Code, list[Any], list[int], dict[str, Any]]:
     """Compile a listing.
 
     Parameters
@@ -135,5 +136,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True) -> tuple
     emitter = Emitter(listing, steps, everything)
     code = emitter.emit()
     place = emitter.place
-    statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - int((code.instructions["kind"] == 0).sum()))
-    return code, [place[slots] for slots in where], [int(place[view.base]) if view.size else 0 for view in listing.inputs], statistics
+    stretches = int((code.instructions["kind"] == 0).sum())
+    statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)
+    starts = [int(place[view.base]) if view.size else 0 for view in listing.inputs]
+    return code, [place[slots] for slots in where], starts, statistics

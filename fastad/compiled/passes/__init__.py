@@ -1,1 +1,1 @@
-"""The passes, in their order: simplify, dead code, chains, regroup, fuse; then emit writes the tables of the program."""
+"""The passes, in their order: simplify, dead code, chains, regroup, fuse; then emit writes the program's tables."""

@@ -49,8 +49,8 @@ def folded(code: Listing, block: Block) -> bool:
     out = block.writes[0]
     if out.size != 1:
         return False
-    numbers = [constant_of(code, view) for view in block.reads]
-    if any(x is None for x in numbers):
+    numbers = [x for x in [constant_of(code, view) for view in block.reads] if x is not None]
+    if len(numbers) < len(block.reads):
         return False
     code.value[out.base] = _passes.evaluate(block.op, numbers[0], numbers[1] if len(numbers) > 1 else 0.0)
     code.known[out.base] = 1

@@ -1,4 +1,4 @@
-"""From steps to tables: slots are numbered anew, maps over one iteration space become runs, instructions are written."""
+"""From steps to tables: slots are numbered anew, maps over one iteration space become runs, then it is written."""
 from __future__ import annotations
 
 from dataclasses import replace
@@ -18,6 +18,7 @@ MOST_PARTS = 4
 #: Smaller inputs are copied in.
 LARGE = 2048
 KIND = {name: k for k, name in enumerate(KINDS)}
+FIELDS = INSTRUCTION.names or ()
 
 
 class Emitter:
@@ -93,7 +94,8 @@ class Emitter:
         for k, step in enumerate(self.steps):
             if step.kind in ("line", "sum", "scalars", "chain"):
                 given = self.lines.get(k) or [("", None)] * len(step.operands)
-                needed += [slots for slots, (how, _) in zip(step.operands, given, strict=True) if slots is not None and not how]
+                needed += [slots for slots, (how, _) in zip(step.operands, given, strict=True)
+                           if slots is not None and not how]
             elif step.block is not None and step.block.index is not None:
                 needed.append(step.block.index)
             if step.kind == "fill":
@@ -141,7 +143,7 @@ class Emitter:
         """Write one instruction."""
         row = {"n": 0, "v": 0, "a": 0, "b": -1, "ia": -1, "ib": -1, "first": 0, "count": 0, "op": 0, "av": 1, "aa": 1,
                "ab": 1, "ra": -1, "rb": -1, "unused": 0, **fields, "kind": KIND[kind]}
-        self.rows.append(tuple(row[name] for name in INSTRUCTION.names))
+        self.rows.append(tuple(row[name] for name in FIELDS))
 
     def operand(self, k: int, which: int) -> tuple[int, int, int]:
         """An operand of a line: first slot, whether it goes on, and where the pool holds its slots (-1: a line)."""
@@ -205,7 +207,8 @@ class Emitter:
             elif kind == "chain":
                 singly[row["a"]:row["a"] + (n if row["aa"] else 1)] = True
                 terms = n * int(row["count"])
-                singly[pool[row["ib"]:row["ib"] + terms] if row["ib"] >= 0 else np.arange(row["b"], row["b"] + terms)] = True
+                singly[pool[row["ib"]:row["ib"] + terms] if row["ib"] >= 0
+                       else np.arange(row["b"], row["b"] + terms)] = True
             elif kind == "call":
                 for j in range(int(pool[first])):
                     singly[pool[first + 1 + 2 * j]:pool[first + 1 + 2 * j] + pool[first + 2 + 2 * j]] = True
@@ -247,7 +250,8 @@ class Emitter:
                     if key not in made:
                         made[key] = self.n_slots
                         self.n_slots += key[1]
-                        fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([index])], extra={"placed": True})
+                        fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([index])],
+                                    extra={"placed": True})
                         steps.append((-1, fill))
                     base, on, index = made[key], 0, -1
                 elif index == -3:
@@ -353,7 +357,8 @@ class Emitter:
         batch, m, n = out.shape
         k = x.shape[2]
         first = self.to_pool([batch, m, n, k, *out.strides, *x.strides, *y.strides])
-        self.instruction("matmul", n=batch * m * n, count=k, v=self._view(out), a=self._view(x), b=self._view(y), first=first)
+        self.instruction("matmul", n=batch * m * n, count=k, v=self._view(out), a=self._view(x), b=self._view(y),
+                         first=first)
 
     def _emit_gather(self, block: Any) -> None:
         out = block.writes[0]

@@ -1,4 +1,4 @@
-"""Fusion: maps over one iteration space are executed together, strip by strip, so that what they hand on stays in cache.
+"""Fusion: maps over one iteration space are executed together, strip by strip, and what they hand on stays in cache.
 
 The level of a step is the earliest round in which it can run. A map may share the round of a map whose result it reads
 element by element; everything else waits for the next one. Maps of one length in one round are one run.
@@ -61,7 +61,7 @@ def pool_of(program: Emitter, first: int, n: int) -> Any:
 
 
 def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tuple[int, int, int]]]) -> dict[int, int]:
-    """Results that only their own run reads need no more room than a strip: first slot of the result -> of that room."""
+    """Results that only their own run reads need only the room of a strip: first slot of the result -> of that room."""
     steps = program.steps
     owner = {program.out_of(steps[k]): k for k in read if steps[k].kind == "line" and steps[k].n > STRIP}
     if not owner:
@@ -81,7 +81,7 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tup
             for slots in step.operands:
                 if slots is not None and len(slots):
                     outside[slots if step.extra.get("placed") else program.place[slots]] = True
-    last = {}                                         # the last reader in the run gives the room back
+    last: dict[int, int] = {}                         # the last reader in the run gives the room back
     position = {k: at for at, k in enumerate(order)}
     for k in read:
         for base, on, index in read[k]:

@@ -1,8 +1,8 @@
 """Scalar operations of one depth and one form become one operation on arrays.
 
-A Python loop over 10,000 elements leaves 10,000 copies of its body on the tape. Copies of one line of it have expressions
-of the same form and stand at the same depth: together they are one map over 10,000 elements, whose operands mostly lie
-in a row again, because they are such groups themselves.
+A Python loop over 10,000 elements leaves 10,000 copies of its body on the tape. Copies of one line of it have
+expressions of the same form and stand at the same depth: together they are one map over 10,000 elements, whose operands
+mostly lie in a row again, because they are such groups themselves.
 """
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def blocks(code: Listing) -> list[Step]:
         at = block.extra["depth"]
         if block.writes[0].size and block.writes[0].base in sums:
             if block.kind == "add":
-                steps.append(Step("sum", block.writes[0].slots()[:1], [block.reads[0].slots(), None], depth=at, block=block))
+                steps.append(Step("sum", block.writes[0].slots()[:1], [block.reads[0].slots(), None], depth=at,
+                                  block=block))
             continue
         if block.kind == "chain":
             n = block.writes[0].size

@@ -1,0 +1,1 @@
+"""Compiled functions beside hand-written C and other packages: ``python benchmarks/compare.py --compiled``."""

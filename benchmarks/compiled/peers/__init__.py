@@ -1,0 +1,22 @@
+"""Other packages on the same workloads, each as its users would write it; a module for each package.
+
+A module has a function ``version(workload)`` that gives a function which prepares the workload, or None.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+
+#: Modules of this folder, by the name of the package; those of one that is not installed are left out.
+NAMES = {"numpy": "numpy", "jax": "jax", "casadi": "casadi", "torch": "torch", "torch.compile": "torch",
+         "pytensor": "pytensor", "drjit": "drjit"}
+
+
+def installed(names=None):
+    """The peers that can be imported here."""
+    found = {}
+    for name, package in NAMES.items():
+        if (names is None or name in names) and importlib.util.find_spec(package) is not None:
+            found[name] = importlib.import_module(f"{__name__}.with_{name.replace('.', '_')}")
+    return found
