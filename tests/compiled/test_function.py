@@ -491,6 +491,32 @@ def test_exceptions_leave_everything_usable():
     close(c.batch(np.array([0.5, 0.25])), np.array([0.25, 0.0625]))
 
 
+def test_what_fails_on_another_branch_is_no_error():
+    def f(x, i):
+        if i < len(x):
+            return x[i] * 2.0
+        return np.sum(x) if i < 10 else x[i]
+
+    c = fa.compile(f)
+    for i in (1, 5, 0, 2, 7):
+        for _ in range(2):
+            close((c(X, i), *c.value_and_grad(X, i)), (f(X, i), *fa.value_and_grad(f)(X, i)))
+    with pytest.raises(IndexError):
+        c(X, 12)
+    rows = np.stack([X] * 4), np.array([1, 5, 0, 7])
+    close(c.batch(*rows), np.array([f(X, i) for i in rows[1]]))
+    with pytest.raises(IndexError):
+        c.batch(rows[0], np.array([1, 5, 12, 7]))
+    close(c(X, 1), 4.0)
+
+
+def test_rules_warn_of_nothing():
+    c = fa.compile(lambda x: np.sum(np.cumprod(x)) + np.max(x))
+    with np.errstate(all="raise"):
+        for x in (X, np.array([1e308, 1e10, np.nan]), np.full(3, np.inf)):
+            c.grad(x)
+
+
 def test_generators_are_used_up_by_the_trace_alone():
     c = fa.compile(lambda x, items: sum([x * k for k in items]))
     close([c(2.0, iter([1.0, 2.0])), c(2.0, iter([1.0, 2.0, 3.0]))], [6.0, 12.0])
