@@ -13,6 +13,7 @@ cdef class Workspace:
     cdef double *w
     cdef double *work                 # for operands that are collected from anywhere
     cdef Py_ssize_t lanes
+    cdef dict errors                  # what Python functions raised, by lane; None
 
 
 cdef class Code:

@@ -15,6 +15,7 @@ import numpy as np
 from . import variable
 
 cdef extern from "<math.h>" nogil:
+    const double NAN
     bint signbit(double x) noexcept
 
 cdef extern from "Python.h":
@@ -122,6 +123,7 @@ cdef class Code:
         cdef Py_ssize_t at = 0, stop, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
         if space.lanes == 1:
             regions = space.regions
+        space.errors = None
         while at < n:
             stop = self._stops[k]
             if self._stops[k + 1]:
@@ -155,14 +157,23 @@ cdef class Code:
                 size = p[2 + 2 * j]
                 inputs.append(np.array(<double[:size, :lanes]>(space.w + p[1 + 2 * j] * lanes))[:, lane].copy() if size
                               else np.empty(0))
-            outputs = rule.forward(inputs)
-            for j in range(n_out):
-                size = outs[2 * j + 1]
-                out = np.ascontiguousarray(outputs[j], np.float64).reshape(-1)
-                if out.shape[0] != size:
-                    raise RuntimeError(f"{rule.name}: gave {out.shape[0]} numbers where it gave {size} when it was traced")
-                for i in range(size):
-                    space.w[(outs[2 * j] + i) * lanes + lane] = out[i]
+            try:
+                with np.errstate(all="ignore"):
+                    outputs = rule.forward(inputs)
+                for j in range(n_out):
+                    size = outs[2 * j + 1]
+                    out = np.ascontiguousarray(outputs[j], np.float64).reshape(-1)
+                    if out.shape[0] != size:
+                        raise RuntimeError(f"{rule.name}: gave {out.shape[0]} numbers where it gave {size} when it was traced")
+                    for i in range(size):
+                        space.w[(outs[2 * j] + i) * lanes + lane] = out[i]
+            except MemoryError:
+                raise
+            except Exception as error:                # none if the arguments take another branch: the guards say so
+                space.errors = {lane: error, **(space.errors or {})}
+                for j in range(n_out):
+                    for i in range(outs[2 * j + 1]):
+                        space.w[(outs[2 * j] + i) * lanes + lane] = NAN
         return 0
 
 
@@ -568,6 +579,8 @@ cdef class Evaluator:
             x = space.w[self._guards[k]]
             self.code.give_back(space)
             return k, x
+        if space.errors is not None:
+            raise space.errors[0]
         made = []
         for k in range(self.n_results):
             shape = self.results[k][0]
@@ -633,7 +646,7 @@ cdef class Evaluator:
                         w[i * lanes + l] = x[src + i]
             self.code.execute(space)
             for l in range(m):
-                if self.failed(space, l) >= 0:
+                if self.failed(space, l) >= 0 or (space.errors is not None and l in space.errors):
                     holds[row + l] = 0
             for k in range(self.n_results):
                 size = self.where[2 * (self.n_inputs + k) + 1]
@@ -714,7 +727,7 @@ cdef class Bound:
         if self.quick and plain_numbers(args) and e.load(self.space, args) == 0 \
                 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
             e.code.execute(self.space)
-            if e.failed(self.space, 0) < 0:
+            if e.failed(self.space, 0) < 0 and self.space.errors is None:
                 for k in range(1, e.n_results):
                     e.copy_result(self.space, k, <double *>PyArray_DATA(<ndarray>self.buffers[k - 1]))
                 k = e.where[2 * e.n_inputs]

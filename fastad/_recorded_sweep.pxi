@@ -359,7 +359,6 @@ cdef class _Recorder(_Partials):
         cdef Layout l
         cdef Term g
         cdef Variable h
-        cdef bint maybe = False
         if not self.reads_active(w, False) or w.size == 0 or not self.reached(w.out, layout_of((w.size,))):
             return 0
         if w.flags & FREED:
@@ -384,7 +383,6 @@ cdef class _Recorder(_Partials):
                 self.shape = l
                 g.maybe = False
                 g = self.emit(OP_add, g, number(0.0))
-            maybe = maybe or (g.slot >= 0 and g.maybe) or (g.slot < 0 and exact)
             upstream.append(self.variable_of(g, l) if g.slot >= 0 else None)
         if all([g_j is None for g_j in upstream]):
             gradients = [None] * n_in
@@ -403,7 +401,7 @@ cdef class _Recorder(_Partials):
             if h.tape is not t:
                 raise RuntimeError("recorded sweep: a rule's gradient was recorded in another thread")
             g = standing_at(h.offset, <void *>h.layout, 0.0)
-            g.maybe = exact and maybe
+            g.maybe = exact                           # also where its rule gives nothing: elements that were not taken
             self.contribute(offset, l, g)
         self.shape = SCALAR
         return 0

@@ -362,7 +362,7 @@ cdef object fitted_to(object kind, object new):
     if isinstance(new, Handle):
         if recorded(new) and not isinstance(new, Discrete):
             raise TypeError("in-place write: a recorded value cannot be written into an array without gradient; build the array "
-                            "with fa.zeros_like, fa.array or np.stack")
+                            "with np.zeros_like of a differentiated one, fa.array or np.stack")
         return converted(new, kind) if recorded(new) else new
     if isinstance(new, np.ndarray):
         return converted(captured(new, "in-place write"), kind)

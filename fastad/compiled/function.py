@@ -187,9 +187,8 @@ class Compiled(Replay):
         return paths
 
     def replayed(self, path: Path, kind: str, leaves: Sequence[Any], out: Any) -> Any:
-        """What the evaluator gives; a call that fails on a branch that does not hold is no error."""
-        evaluator = path.program(kind).evaluator
-        return evaluator(leaves, out)
+        """What the evaluator gives."""
+        return path.program(kind).evaluator(leaves, out)
 
     def traced(self, paths: Paths, arguments: Arguments, after: Any) -> Path | None:
         """Trace a new path; None when the function cannot be traced, or has too many paths."""
@@ -311,7 +310,7 @@ class Compiled(Replay):
         made = []
         for k in arguments.numbers:
             rebuild, first, last = arguments.trees[k]
-            parts = [like(arguments.leaves[j], np.asarray(by_leaf[j])) for j in range(first, last)]
+            parts = [like(arguments.leaves[j], by_leaf[j]) for j in range(first, last)]
             made.append(parts[0] if rebuild is None else rebuild(parts))
         return made[0] if self.single else tuple(made)
 

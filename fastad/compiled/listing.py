@@ -236,8 +236,8 @@ class Listing:
         shift = self.where(view.slots()) - view.slots()
         return bool((shift != shift[0]).any())
 
-    def operand(self, view: View, time: int) -> View:
-        """An operand as a view on slots where its values are; collected first where they are scattered."""
+    def operand(self, view: View, time: int, row: bool = False) -> View:
+        """An operand as a view on slots where its values are; collected first where they are scattered, or in no row."""
         if view.size == 0 or self.still(view):
             return view
         slots = view.slots()
@@ -247,7 +247,7 @@ class Listing:
             there = View(view.base + int(shift[0]), view.shape, view.strides)
             if self.one_piece(there):
                 return there
-        if (now == now[0]).all():
+        if not row and (now == now[0]).all():
             return View(int(now[0]), view.shape, (0,) * len(view.shape))
         key = now.tobytes()
         if key not in self.gathered:
@@ -379,6 +379,8 @@ class Listing:
             slots = View(int(w["dst"]), shape, strides[0]).slots()
             sources = View(int(w["a"]) if w["a"] >= 0 else int(w["out"]) + n, shape, strides[1]).slots()
         saved = int(w["out"]) + np.arange(n)
+        fresh = np.flatnonzero(self.where(slots) == slots)[::-1]
+        self.value[slots[fresh]] = self.value[saved[fresh]]    # the tape shows what a constant is in the end
         self.known[saved] = 0
         self.rename(saved, slots)
         self.rename(slots, sources)
@@ -387,7 +389,7 @@ class Listing:
         p = self.pool[int(w["layout"]):]
         n_in = int(p[0])
         n_out = int(p[1 + 2 * n_in])
-        reads = [self.operand(line(int(p[1 + 2 * j]), int(p[2 + 2 * j])), time) for j in range(n_in)]
+        reads = [self.operand(line(int(p[1 + 2 * j]), int(p[2 + 2 * j])), time, row=True) for j in range(n_in)]
         outs = p[2 + 2 * n_in:]
         writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
         for view in writes:

@@ -294,7 +294,11 @@ def full_like(a: Value, fill_value: Value, dtype: Any = None, *, shape: Any = No
     if dtype is not None and np.dtype(dtype) != np.float64:
         return np.full(a.shape if shape is None else shape, fill_value, dtype)
     shape = a.shape if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    if isinstance(fill_value, (int, float)):
+        return variable.new_block(shape, [], fill_value)
     value = lifted(fill_value, "numpy.full_like")
+    if isinstance(value, variable.Discrete):
+        return variable.new_block(shape, [], -0.0) + value
     return variable.new_block(shape, [(0, c_strides(shape), np.broadcast_to(value, shape))])
 
 
