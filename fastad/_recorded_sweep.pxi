@@ -367,6 +367,7 @@ cdef class _Recorder(_Partials):
         rule = t.objects[w.extra]
         del self.kept[:]
         exact = getattr(rule, "exact", False)
+        selects = getattr(rule, "selects", False)     # its gradients may be nothing where the upstream is not
         operands, results, upstream = [], [], []
         for j in range(n_in):
             l = layout_of((t.pool[p + 2 + 2 * j],))
@@ -403,7 +404,7 @@ cdef class _Recorder(_Partials):
             if h.tape is not t:
                 raise RuntimeError("recorded sweep: a rule's gradient was recorded in another thread")
             g = standing_at(h.offset, <void *>h.layout, 0.0)
-            g.maybe = exact and maybe
+            g.maybe = exact and (maybe or (selects and not self.live and self.holds_nothing(g)))
             self.contribute(offset, l, g)
         self.shape = SCALAR
         return 0

@@ -16,8 +16,9 @@ from ..transforms import like
 from ..tree import flatten, flatten_like
 from .arguments import FLOAT, Arguments, read_arguments
 from .batch import Batch, stacked_rows
-from .path import Path
+from .path import Path, joined
 from .program import Program
+from .rule import recorded_call
 
 if TYPE_CHECKING:
     from .._typing import Argnums, Function, Options
@@ -217,7 +218,7 @@ class Compiled(Replay):
         if variable.is_tracing():
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
-            return self.recorded(args, kwargs)
+            return recorded_call(self, args, kwargs)
         arguments = self.read(args, kwargs)
         found = self.find("value", arguments, arguments.leaves)
         if found is None:
@@ -421,11 +422,7 @@ class Compiled(Replay):
         rows = stacked_rows(found[1].program("hvp").evaluator, arguments.leaves, [np.eye(n).reshape(n, *dims)])
         return self.shaped(arguments, [rows[0].reshape(dims + dims)])
 
-    # ---- among Variables, audits ----
-    def recorded(self, args: Sequence[Any], kwargs: Options) -> Any:
-        """The function on eager Variables."""
-        return self.f(*args, **kwargs)
-
+    # ---- audits ----
     def check(self, result: list[Any], path: Path, args: Sequence[Any], kwargs: Options, kind: str) -> None:
         """Run the function beside the replay in one call of `audit`, and on the first replay."""
         if not self.audit:
@@ -454,13 +451,11 @@ def has_recorded(args: Sequence[Any], kwargs: Options) -> bool:
     """Whether a recorded Variable is among the arguments."""
     for x in args:
         kind = type(x)
-        if kind is float or kind is np.ndarray or kind is int:
-            if kind is np.ndarray and x.dtype == object:
-                return True
+        if kind is float or kind is int or (kind is np.ndarray and x.dtype != object):
             continue
-        if any(variable.is_recorded(leaf) for leaf in flatten(x)[0]):
+        if any(variable.is_recorded(joined(leaf)) for leaf in flatten(x)[0]):
             return True
-    return bool(kwargs) and any(variable.is_recorded(leaf) for leaf in flatten(dict(kwargs))[0])
+    return bool(kwargs) and any(variable.is_recorded(joined(leaf)) for leaf in flatten(dict(kwargs))[0])
 
 
 def _recompile(f: Function, argnums: Argnums, static: Argnums, audit: int, passes: bool) -> Compiled:
