@@ -62,7 +62,7 @@ class Paths:
                 self.dropped += 1
 
     def remove(self, path: Path) -> None:
-        """Take a path out of the tree; the branch that left it last takes its place, since it shares the guards up to there."""
+        """Take a path out of the tree; the branch that left it last takes its place: it shares those guards."""
         ends = sorted(path.branches.items(), key=lambda branch: branch[0][0])
         heir = ends.pop()[1] if ends else None
         if heir is not None:
@@ -119,15 +119,16 @@ class Compiled(Replay):
                       for program in path.programs.values()])
 
     # ---- arguments and programs ----
-    def read(self, args: Sequence[Any], kwargs: Options) -> Arguments:
-        """The arguments of a call, taken apart."""
+    def read(self, args: Sequence[Any], kwargs: Options, derive: bool = True) -> Arguments:
+        """The arguments of a call, taken apart; `derive`: those of argnums have to be among the positional ones."""
         n = len(args)
         for k in self.static:
             if not -n <= k < n:
                 raise TypeError(f"{self.name}: static_argnums has {k}, but {n} positional arguments were given")
         static, numbers = {k % n for k in self.static}, [k % n for k in self.argnums if -n <= k < n]
-        if len(numbers) < len(self.argnums):
-            raise ValueError(f"{self.name}: argnums={self.argnums} does not name one of the {n} positional arguments given")
+        if derive and len(numbers) < len(self.argnums):
+            raise ValueError(f"{self.name}: argnums={self.argnums} does not name one of the {n} positional arguments "
+                             "given")
         if len(set(numbers)) < len(numbers) or static & set(numbers):
             raise ValueError(f"{self.name}: argnums={self.argnums} names an argument twice, or a static one")
         return read_arguments(args, kwargs, numbers, static)
@@ -219,7 +220,7 @@ class Compiled(Replay):
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
             return recorded_call(self, args, kwargs)
-        arguments = self.read(args, kwargs)
+        arguments = self.read(args, kwargs, derive=False)
         found = self.find("value", arguments, arguments.leaves)
         if found is None:
             return transforms.plain(self.f(*args, **kwargs))
@@ -285,7 +286,8 @@ class Compiled(Replay):
             value, g = self.long_value_and_grad(values, {}, None)
             for target, part in zip(targets, arguments.by_leaf([g] if self.single else g), strict=True):
                 if np.shape(part) != target.shape:
-                    raise ValueError(f"bind: {self.name} was bound to an argument of shape {target.shape}, not {np.shape(part)}")
+                    raise ValueError(f"bind: {self.name} was bound to an argument of shape {target.shape}, not "
+                                     f"{np.shape(part)}")
                 target[...] = part
             return float(value)
 
@@ -438,7 +440,7 @@ class Compiled(Replay):
 
     def difference(self, path: Path, args: Sequence[Any], kwargs: Options) -> str:
         """Which recorded operation is another one when the function is traced again."""
-        other = Path(self.f, self.read(args, kwargs), self.passes)
+        other = Path(self.f, self.read(args, kwargs, derive=False), self.passes)
         return path.difference(other)
 
     def save(self, path: Any) -> None:

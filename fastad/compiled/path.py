@@ -204,8 +204,8 @@ def dtype_of(y: Any, place: Any, function: Function) -> Any:
         return np.dtype(np.float64) if place[3] else place[2]
     dtype = np.asarray(variable.value_of(y)).dtype
     if dtype.kind not in "fiub":
-        raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; numbers, arrays "
-                        "and containers of them are needed")
+        raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; "
+                        "numbers, arrays and containers of them are needed")
     return dtype if dtype.kind in "iub" else np.dtype(np.float64)
 
 
