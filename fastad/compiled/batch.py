@@ -115,7 +115,7 @@ class Batch:
         path = found[1]
         everything = f.read(moved, {})
         flags = [axis is not None for arg, axis in zip(moved, axes, strict=True) for _ in flatten(arg)[0]]
-        arrays = [np.ascontiguousarray(leaf, np.float64) for leaf in everything.leaves]
+        arrays = [np.asarray(leaf, np.float64, order="C") for leaf in everything.leaves]
         return first, self.evaluated(kind, path, first, arrays, flags, n, threads), path
 
     def evaluated(self, kind: str, path: Any, arguments: Any, arrays: list[Array], stacked: list[bool], n: int,
