@@ -71,7 +71,7 @@ static void execute_run(const fa_instruction *p, ssize count, const int64_t *poo
 
 /* Scalar instructions on lanes. */
 static void execute_lanes(const fa_scalar_instruction *p, ssize n, double *w, ssize lanes) {
-    for (; n > 0; n--, p++) fa_kernels[p->op].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
+    for (; n > 0; n--, p++) fa_kernels[p->op & 255].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
 }
 
 /* p->n sums of p->count terms, each from its first term to its last: v[j] = (s[j] + t[0][j]) + t[1][j] + ... */

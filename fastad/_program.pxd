@@ -22,6 +22,7 @@ cdef class Code:
     cdef readonly list regions                  # (slot, size) of arguments that are read where the caller has them
     cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
     cdef readonly Py_ssize_t n_slots
+    cdef object forms                           # the scalar table as it is executed
     cdef readonly object stops                  # where execution stops for a call or to look at signals, see `stops`
     cdef const void *_instructions              # the data of the arrays above
     cdef const void *_scalars

@@ -21,6 +21,10 @@ cdef extern from "<math.h>" nogil:
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
+cdef extern from "_scalar.h":
+    cdef enum:
+        OP_add, OP_subtract, OP_multiply, OP_divide
+
 import_array()
 
 cdef object float64 = np.float64
@@ -80,7 +84,8 @@ cdef class Code:
                 ensure_loops(op)
         self.stops = stops(self.instructions)
         self._instructions = PyArray_DATA(<ndarray>self.instructions)
-        self._scalars = PyArray_DATA(<ndarray>self.scalars)
+        self.forms = with_forms(self.scalars, self.instructions)
+        self._scalars = PyArray_DATA(<ndarray>self.forms)
         self._pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
         self._image = <const double *>PyArray_DATA(<ndarray>self.image)
         self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
@@ -175,6 +180,19 @@ cdef class Code:
                     for i in range(outs[2 * j + 1]):
                         space.w[(outs[2 * j] + i) * lanes + lane] = NAN
         return 0
+
+
+def with_forms(scalars, instructions):
+    """The scalar instructions as they are executed: where an operator reads what the one before computed, it is told so."""
+    out = scalars.copy()
+    if len(out) == 0:
+        return out
+    before = np.append(-1, out["v"][:len(out) - 1])
+    first = instructions["first"][instructions["kind"] == 0]
+    before[first[first < len(out)]] = -1              # nothing is before the first of a stretch
+    operator = np.isin(out["op"], [OP_add, OP_subtract, OP_multiply, OP_divide])
+    out["op"] |= np.where(operator & (out["a"] == before), 256, 0) | np.where(operator & (out["b"] == before), 512, 0)
+    return out
 
 
 def stops(instructions):
