@@ -617,7 +617,8 @@ cdef class Evaluator:
         self.code.give_back(space)
         return made
 
-    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds, Py_ssize_t lanes):
+    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds,
+              Py_ssize_t lanes, unsigned char[::1] ended):
         """Evaluate rows [first, last) of a batch, side by side.
 
         Parameters
@@ -630,6 +631,13 @@ cdef class Evaluator:
             By row: set to 0 where a guard does not hold.
         lanes : int
             How many rows go together.
+        ended : array of one uint8
+            Set to 1 by whoever wants all threads to return.
+
+        Returns
+        -------
+        bool
+            Whether all rows are there; else captured arrays are not what they were, or the batch was ended.
         """
         cdef Workspace space = self.code.workspace(lanes)
         cdef Py_ssize_t row, k, i, l, size, m, slot, src
@@ -637,7 +645,17 @@ cdef class Evaluator:
         cdef double *y
         cdef double *w
         cdef const int64_t *slots
+        cdef Py_ssize_t work = 0
         cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
+        if len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
+            raise ValueError("program: another number of arguments or results")
+        for k in range(self.n_inputs):
+            size = self.where[2 * k + 1] * (last if stacked[k] else 1)
+            if arrays[k].dtype != float64 or not arrays[k].flags.c_contiguous or arrays[k].size < size:
+                raise ValueError(f"program: argument {k} is not of the shape {self.dims[k]}")
+        for k in range(self.n_results):
+            if out[k].size < self.where[2 * (self.n_inputs + k) + 1] * last:
+                raise ValueError(f"program: no room for result {k}")
         if self.captures or self.frozen:
             for array, copy in self.frozen:
                 if not unchanged(array, copy):
@@ -663,6 +681,14 @@ cdef class Evaluator:
                     for i in range(size):
                         w[i * lanes + l] = x[src + i]
             self.code.execute(space)
+            work += self.code.n_slots * lanes
+            if work > LONG:
+                work = 0
+                with nogil:                           # others may have waited for a long time
+                    pass
+                PyErr_CheckSignals()
+            if ended[0]:
+                return False
             for l in range(m):
                 if self.failed(space, l) >= 0 or (space.errors is not None and l in space.errors):
                     holds[row + l] = 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..transforms import like
+from ..transforms import like, plain, value_and_grad
 from ..tree import flatten
 
 if TYPE_CHECKING:
@@ -32,9 +32,15 @@ def stacked_rows(evaluator: Evaluator, shared: Sequence[Any], stacked: Sequence[
     arrays = [np.ascontiguousarray(x, np.float64) for x in [*shared, *stacked]]
     out = [np.empty((rows, *shape)) for shape, _ in evaluator.results]
     holds = np.ones(rows, np.uint8)
-    evaluator.batch(arrays, [False] * len(shared) + [True] * len(stacked), 0, rows, out, holds,
-                    lanes_for(evaluator.code.n_slots, rows))
+    flags = [False] * len(shared) + [True] * len(stacked)
+    complete(evaluator.batch(arrays, flags, 0, rows, out, holds, lanes_for(evaluator.code.n_slots, rows), np.zeros(1, np.uint8)))
     return out
+
+
+def complete(done: bool) -> None:
+    """Raise when a batch did not come to its end."""
+    if not done:
+        raise RuntimeError("batch: an array from outside, which the function uses, was changed meanwhile")
 
 
 class Batch:
@@ -48,8 +54,8 @@ class Batch:
 
     def __call__(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> Any:
         """The values of all rows."""
-        _, results, path = self.rows("value", args, in_axes, threads)
-        return path.rebuild_outputs(results)
+        _, results, rebuilt = self.rows("value", args, in_axes, threads)
+        return rebuilt(results)
 
     def value_and_grad(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> tuple[Any, Any]:
         """The values and gradients of all rows.
@@ -89,7 +95,7 @@ class Batch:
         return made[0] if f.single else tuple(made)
 
     def rows(self, kind: str, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Any], Any]:
-        """Arguments of the first row, results with a leading axis, and a path that a row took."""
+        """Arguments of the first row, results with a leading axis, and what puts them in their containers."""
         f = self.function
         axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
         if len(axes) != len(args):
@@ -106,17 +112,32 @@ class Batch:
         if n == 0:
             raise ValueError("batch: no rows; their results' shapes cannot be known")
         one = [arg if axis is None else row_of(arg, 0) for arg, axis in zip(moved, axes, strict=True)]
-        first = f.read(one, {})
-        if kind == "grad" and not f.scalar_paths(first):
-            raise TypeError(f"batch: {f.name} cannot be compiled for these arguments")
-        found = f.find(kind, first, first.leaves)
-        if found is None:
-            raise TypeError(f"batch: {f.name} cannot be compiled for these arguments")
-        path = found[1]
-        everything = f.read(moved, {})
-        flags = [axis is not None for arg, axis in zip(moved, axes, strict=True) for _ in flatten(arg)[0]]
+        first, everything = f.read(one, {}), f.read(moved, {})
+        flags = [axis is not None for tree, axis in zip(everything.trees, axes, strict=True) if tree for _ in range(*tree[1:])]
         arrays = [np.asarray(leaf, np.float64, order="C") for leaf in everything.leaves]
-        return first, self.evaluated(kind, path, first, arrays, flags, n, threads), path
+        found = f.find(kind, first, first.leaves) if kind != "grad" or f.scalar_paths(first) else None
+        if found is not None:
+            return first, self.evaluated(kind, found[1], first, arrays, flags, n, threads), found[1].rebuilt
+        results, rebuilt = self.in_python(kind, first)
+        out = [np.empty((n, *np.shape(part))) for part in results]
+        self.rest(kind, first, arrays, flags, np.arange(n), out)
+        return first, out, rebuilt
+
+    def in_python(self, kind: str, arguments: Any) -> tuple[list[Any], Any]:
+        """The results of one row without a program, and what puts them in their containers."""
+        f = self.function
+        args, kwargs = arguments.rebuild(arguments.leaves)
+        if kind == "value":
+            return flatten(plain(f.f(*args, **kwargs)))
+        value, gradient = value_and_grad(f.f, arguments.numbers)(*args, **kwargs)
+        return [value, *arguments.by_leaf(flatten(gradient)[0])], None
+
+    def rest(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any, out: list[Array]) -> None:
+        """The rows for which there is no program."""
+        for k in left:
+            row = [x[k] if s else x for x, s in zip(arrays, stacked, strict=True)]
+            for target, part in zip(out, self.in_python(kind, arguments_of(arguments, row))[0], strict=True):
+                target[k] = part
 
     def evaluated(self, kind: str, path: Any, arguments: Any, arrays: list[Array], stacked: list[bool], n: int,
                   threads: int) -> list[Any]:
@@ -124,19 +145,23 @@ class Batch:
         evaluator = path.program(kind).evaluator
         lanes = lanes_for(evaluator.code.n_slots, n)
         out = [np.empty((n, *shape)) for shape, _ in evaluator.results]
-        holds = np.ones(n, np.uint8)
+        holds, ended = np.ones(n, np.uint8), np.zeros(1, np.uint8)
         groups = -(-n // lanes)                           # whole ones: the same bits for any number of threads
         step = -(-groups // threads) * lanes
         parts = [(first, min(first + step, n)) for first in range(0, n, step)]
 
         def work(part: tuple[int, int]) -> Any:
-            return evaluator.batch(arrays, stacked, *part, out, holds, lanes)
+            return evaluator.batch(arrays, stacked, *part, out, holds, lanes, ended)
 
         if len(parts) == 1:
-            work(parts[0])
+            complete(work(parts[0]))
         else:
             with ThreadPoolExecutor(len(parts)) as pool:
-                list(pool.map(work, parts))
+                try:
+                    for done in pool.map(work, parts):
+                        complete(done)
+                finally:
+                    ended[0] = 1                      # after an exception, Ctrl-C for one, nobody waits for the others
         left = np.flatnonzero(holds == 0)
         if len(left):
             self.others(kind, arguments, arrays, stacked, left, out, threads)
@@ -149,7 +174,8 @@ class Batch:
         row = [x[left[0]] if s else x for x, s in zip(arrays, stacked, strict=True)]
         found = f.find(kind, arguments_of(arguments, row), row)
         if found is None:
-            raise TypeError(f"batch: {f.name} cannot be compiled for all rows")
+            self.rest(kind, arguments, arrays, stacked, left, out)
+            return
         rows = [x[left] if s else x for x, s in zip(arrays, stacked, strict=True)]
         results = self.evaluated(kind, found[1], arguments, rows, stacked, len(left), threads)
         for target, part in zip(out, results, strict=True):
