@@ -158,6 +158,13 @@ class Path:
         seeds = [self.trace.input(np.zeros(np.shape(y)), FLOAT) for y in self.outputs]
         return seeds, [*self.outputs, *self.pulled(self.outputs, seeds)]
 
+    def _record_jacobian(self) -> tuple[list[Any], list[Any]]:
+        """The pulls of all elements of the one output: what the directions share is computed once."""
+        y = self.outputs[0]
+        seeds = np.where(np.eye(np.size(y)) > 0.0, 1.0, -0.0)         # the other outputs: nothing, not zero
+        rows = [self.pulled([y], [seed.reshape(np.shape(y))]) for seed in seeds]
+        return [], [y, *[np.stack(parts) for parts in zip(*rows, strict=True)]]
+
     def _record_jvp(self) -> tuple[list[Any], list[Any]]:
         """The transpose of the transpose: the pull of a cotangent u is linear in u, its own pull is the push."""
         tangents = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
