@@ -30,7 +30,7 @@ cdef enum:
     SIZE = 96                         # of an instruction
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
-    POLL = 1 << 23                    # a batch looks for signals after so many numbers
+    POLL = 1 << 21                    # a batch looks for signals after so many numbers
     SHORT = 2000                      # and so much is not worth letting go of the GIL
 
 KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
@@ -689,6 +689,8 @@ cdef class Evaluator:
                     k += 2
                     if at >= n:
                         break
+                    if cancel is not NULL and cancel[0]:
+                        return 0
                     with gil:
                         if code._stops[k]:
                             code.call(at, space)

@@ -1,5 +1,6 @@
 """Batches: what many rows give together is what each gives alone."""
 import _thread
+import sys
 import threading
 import time
 
@@ -110,6 +111,24 @@ def test_threads_give_the_same_bits():
     for threads in (2, 5):
         other = f.batch.value_and_grad(x, threads=threads)
         assert value.tobytes() == other[0].tobytes() and g.tobytes() == other[1].tobytes()
+
+
+def test_others_run_beside_a_batch():
+    c = fa.compile(lambda x: x[0] * x[1] + x[2])      # short: all the time goes into rows
+    x = rng.normal(size=(3_000_000, 3))
+    c.batch(x[:100])
+    switch, turns = sys.getswitchinterval(), 0
+    worker = threading.Thread(target=lambda: [c.batch(x) for _ in range(3)])
+    sys.setswitchinterval(100.0)                      # nobody is asked for the GIL: it has to be let go of
+    try:
+        worker.start()
+        while worker.is_alive():
+            time.sleep(0.001)
+            turns += 1
+    finally:
+        sys.setswitchinterval(switch)
+        worker.join()
+    assert turns > 20
 
 
 def test_own_rules_in_batches():
