@@ -15,6 +15,7 @@ The map of the package:
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
+``pictures``        `to_dot`: what was computed, as Graphviz DOT text
 ``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================
@@ -30,6 +31,7 @@ from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
 from .optimize import minimize
+from .pictures import to_dot
 from .special import log_softmax, logsumexp, softmax
 from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -38,4 +40,4 @@ from .variable import Variable, array, stop_gradient
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
            "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck",
            "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api",
-           "softmax", "special", "stop_gradient", "tape", "value_and_grad", "vjp", "__version__", *_functions]
+           "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]

@@ -247,6 +247,29 @@ cdef set reached_leaves(Tape t, Handle root):
     return found
 
 
+cdef list reached_records(Tape t, Handle root):
+    """(record, first slot of its block) of all that `root` was computed from, oldest first."""
+    cdef Bits slots
+    cdef Py_ssize_t rec, slot = 1, size
+    cdef uint64_t k
+    cdef list found = []
+    if not root.layout.size:
+        return found
+    slots.before = NULL
+    bits_new(&slots, t.n_slots)
+    bits_set(&slots, root.offset + root.layout.low, root.offset + root.layout.high)
+    with nogil:
+        mark(t, &slots, NULL)
+    for rec in range(t.n_records):
+        k = t.link[rec]
+        size = t.wide[k >> 8].size if is_wide(k) else 1
+        if written(t, &t.wide[k >> 8], &slots) if is_wide(k) else bit(&slots, slot):
+            found.append((rec, slot))
+        slot += size
+    bits_free(&slots)
+    return found
+
+
 cdef int evacuate(Tape t, Handle h) except -1:
     """Move value and gradient of a freed variable into its own storage."""
     if h.extra is None:

@@ -16,6 +16,12 @@ cdef class Workspace:
     cdef dict errors                  # what Python functions raised, by lane; None
 
 
+cdef struct Rows:
+    double *data                      # one array of a batch: its rows
+    const int64_t *slots              # the slot of each element; NULL: in a row from `slot` on
+    int64_t slot, size, step          # elements of one row, and how far apart the rows are; 0: all share one
+
+
 cdef class Code:
     """Instructions over slots: immutable, so that threads can share it."""
     cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
@@ -30,6 +36,8 @@ cdef class Code:
     cdef const double *_image
     cdef const int64_t *_stops
     cdef list free                              # workspaces that wait for the next call
+    cdef list wide                              # the same of those with several lanes
+    cdef Py_ssize_t work                        # how many numbers all instructions compute
 
     cdef Workspace workspace(self, Py_ssize_t lanes)
     cdef void give_back(self, Workspace space)
@@ -54,6 +62,8 @@ cdef class Evaluator:
 
     cdef int load(self, Workspace space, object leaves) except -1
     cdef int load_captures(self, Workspace space) except -1
+    cdef int run_rows(self, Workspace space, const Rows *inputs, const Rows *outputs, Py_ssize_t first, Py_ssize_t last,
+                      unsigned char *holds, const unsigned char *cancel) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept
 

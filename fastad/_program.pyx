@@ -34,6 +34,8 @@ cdef enum:
     RUN_STRIP = 512                   # as in _execute.h
     SIZE = 96                         # of an instruction
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
+    LARGE = 1 << 22                   # numbers: a workspace of more is not kept
+    POLL = 1 << 21                    # a batch looks for signals after so many numbers
     SHORT = 2000                      # and so much is not worth letting go of the GIL
 
 KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
@@ -89,7 +91,8 @@ cdef class Code:
         self._pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
         self._image = <const double *>PyArray_DATA(<ndarray>self.image)
         self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
-        self.free = []
+        self.free, self.wide = [], []
+        self.work = int(costs(self.instructions).sum())
 
     cdef Workspace workspace(self, Py_ssize_t lanes):
         """The memory for one call; constants stand in it already."""
@@ -97,6 +100,10 @@ cdef class Code:
         cdef Py_ssize_t k, l, n = PyArray_DIM(<ndarray>self.image, 0)
         if lanes == 1 and self.free:
             return self.free.pop()
+        if lanes > 1:
+            for k in range(len(self.wide)):
+                if (<Workspace>self.wide[k]).lanes == lanes:
+                    return self.wide.pop(k)
         space = Workspace.__new__(Workspace)
         space.lanes = lanes
         space.w = <double *>PyMem_RawMalloc((self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double))
@@ -119,8 +126,13 @@ cdef class Code:
 
     cdef void give_back(self, Workspace space):
         """Keep a workspace for the next call."""
-        if space.lanes == 1 and len(self.free) < 8:
-            self.free.append(space)
+        if space.lanes == 1:
+            if len(self.free) < 8:
+                self.free.append(space)
+        elif self.n_slots * space.lanes <= LARGE:
+            self.wide.append(space)
+            if len(self.wide) > 8:
+                self.wide.pop(0)
 
     cdef int execute(self, Workspace space) except -1:
         """Run all instructions."""
@@ -195,9 +207,14 @@ def with_forms(scalars, instructions):
     return out
 
 
+def costs(instructions):
+    """How many numbers each instruction computes."""
+    return np.maximum(instructions["n"] * np.maximum(instructions["count"], 1), 1)
+
+
 def stops(instructions):
     """Where execution stops, as triples: before which instruction, whether the way there is long, whether it is a call there."""
-    cost = np.maximum(instructions["n"] * np.maximum(instructions["count"], 1), 1)
+    cost = costs(instructions)
     rows, start, work = [], 0, 0
     for k, kind in enumerate(instructions["kind"].tolist()):
         if kind == 2 or kind == 11:                   # the lines of a run go with it
@@ -421,6 +438,9 @@ cdef bint unchanged(array, copy) except -1:
     return np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f")
 
 
+include "_rows.pxi"
+
+
 # ---- arguments and results -------------------------------------------------------------------------------------
 cdef class Evaluator:
     """A program with its arguments and results.
@@ -617,93 +637,122 @@ cdef class Evaluator:
         self.code.give_back(space)
         return made
 
-    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds,
-              Py_ssize_t lanes, unsigned char[::1] ended):
-        """Evaluate rows [first, last) of a batch, side by side.
+    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds, Py_ssize_t lanes,
+              unsigned char[::1] cancel=None):
+        """Evaluate rows [first, last) of a batch, side by side, without the GIL.
 
         Parameters
         ----------
         arrays : list of ndarray
             For each input a float64 array in C order; with a leading axis of rows where `stacked` says so.
         out : list of ndarray
-            For each result an array of rows, to be filled.
+            For each result an array of rows, to be filled; each row in C order, the rows any distance apart.
         holds : array of uint8
             By row: set to 0 where a guard does not hold.
         lanes : int
             How many rows go together.
-        ended : array of one uint8
-            Set to 1 by whoever wants all threads to return.
+        cancel : array of one uint8, optional
+            Another thread sets it to end this call early.
 
         Returns
         -------
         bool
-            Whether all rows are there; else captured arrays are not what they were, or the batch was ended.
+            False when captured or frozen arrays are not those of this program.
         """
-        cdef Workspace space = self.code.workspace(lanes)
-        cdef Py_ssize_t row, k, i, l, size, m, slot, src
+        cdef Workspace space
+        cdef Py_ssize_t k, i, l, rows = holds.shape[0]
         cdef const double *x
-        cdef double *y
-        cdef double *w
-        cdef const int64_t *slots
-        cdef Py_ssize_t work = 0
+        cdef Rows *ports
         cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
-        if len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
-            raise ValueError("program: another number of arguments or results")
+        if not 0 <= first < last <= rows or len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
+            raise ValueError(f"batch: {len(arrays)} inputs, {len(out)} results and rows {first} to {last} of {rows} do not fit")
         for k in range(self.n_inputs):
-            size = self.where[2 * k + 1] * (last if stacked[k] else 1)
-            if arrays[k].dtype != float64 or not arrays[k].flags.c_contiguous or arrays[k].size < size:
-                raise ValueError(f"program: argument {k} is not of the shape {self.dims[k]}")
+            check_rows(arrays[k], self.dims[k], rows if stacked[k] else -1)
         for k in range(self.n_results):
-            if out[k].size < self.where[2 * (self.n_inputs + k) + 1] * last:
-                raise ValueError(f"program: no room for result {k}")
-        if self.captures or self.frozen:
-            for array, copy in self.frozen:
-                if not unchanged(array, copy):
-                    return False
-            for k, (array, at) in enumerate(self.captures):
-                array = np.asarray(array, float64, order="C")
-                if not same_shape(<ndarray>array, <tuple>self.capture_dims[k]):
-                    return False
-                x = <const double *>PyArray_DATA(<ndarray>array)
-                for i in range(array.size):
-                    for l in range(lanes):
-                        space.w[(<Py_ssize_t>at + i) * lanes + l] = x[i]
-        for row in range(first, last, lanes):
-            m = min(lanes, last - row)
-            for k in range(self.n_inputs):
-                if row > first and not stacked[k]:
-                    continue
-                size = self.where[2 * k + 1]
-                x = <const double *>PyArray_DATA(<ndarray?>arrays[k])
-                w = space.w + self.where[2 * k] * lanes
-                for l in range(lanes):
-                    src = (row + min(l, m - 1)) * size if stacked[k] else 0
-                    for i in range(size):
-                        w[i * lanes + l] = x[src + i]
-            self.code.execute(space)
-            work += self.code.n_slots * lanes
-            if work > LONG:
-                work = 0
-                with nogil:                           # others may have waited for a long time
-                    pass
-                PyErr_CheckSignals()
-            if ended[0]:
+            check_rows(out[k], self.results[k][0], rows)
+        for array, copy in self.frozen:
+            if not unchanged(array, copy):
                 return False
-            for l in range(m):
-                if self.failed(space, l) >= 0 or (space.errors is not None and l in space.errors):
-                    holds[row + l] = 0
-            for k in range(self.n_results):
-                size = self.where[2 * (self.n_inputs + k) + 1]
-                slot = self.where[2 * (self.n_inputs + k)]
-                y = <double *>PyArray_DATA(<ndarray?>out[k]) + row * size
-                slots = NULL
-                if slot < 0:
-                    slots = <const int64_t *>PyArray_DATA(<ndarray>full[k])
-                for i in range(size):
-                    w = space.w + (slot + i if slots is NULL else slots[i]) * lanes
-                    for l in range(m):
-                        y[l * size + i] = w[l]
+        space = self.code.workspace(lanes)
+        space.errors = None
+        for k, (array, at) in enumerate(self.captures):
+            array = np.asarray(array, float64, order="C")
+            if not same_shape(<ndarray>array, <tuple>self.capture_dims[k]):
+                return False
+            x = <const double *>PyArray_DATA(<ndarray>array)
+            for i in range(array.size):
+                for l in range(lanes):
+                    space.w[(<Py_ssize_t>at + i) * lanes + l] = x[i]
+        ports = <Rows *>PyMem_RawMalloc((self.n_inputs + self.n_results + 1) * sizeof(Rows))
+        if ports is NULL:
+            raise MemoryError()
+        try:
+            for k in range(self.n_inputs + self.n_results):
+                array = arrays[k] if k < self.n_inputs else out[k - self.n_inputs]
+                ports[k].data = <double *>PyArray_DATA(<ndarray>array)
+                ports[k].slot, ports[k].size = self.where[2 * k], self.where[2 * k + 1]
+                ports[k].slots = NULL
+                ports[k].step = 0
+                if k >= self.n_inputs or stacked[k]:
+                    ports[k].step = array.strides[0] // <Py_ssize_t>sizeof(double)
+                if ports[k].slot < 0:
+                    ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>full[k - self.n_inputs])
+            self.run_rows(space, ports, ports + self.n_inputs, first, last, &holds[0], NULL if cancel is None else &cancel[0])
+        finally:
+            PyMem_RawFree(ports)
+        self.code.give_back(space)
         return True
+
+    cdef int run_rows(self, Workspace space, const Rows *inputs, const Rows *outputs, Py_ssize_t first, Py_ssize_t last,
+                      unsigned char *holds, const unsigned char *cancel) except -1:
+        """The loop of `batch`: load, execute, check the guards, store; `lanes` rows at a time."""
+        cdef Code code = self.code
+        cdef Py_ssize_t lanes = space.lanes, row = first, m, k, l, at, n = PyArray_DIM(<ndarray>code.instructions, 0)
+        cdef Py_ssize_t done = 0
+        cdef bint errors = False
+        with nogil:
+            while row < last and (cancel is NULL or not cancel[0]):
+                m = min(lanes, last - row)
+                for k in range(self.n_inputs):
+                    if inputs[k].step or row == first:
+                        load_rows(&inputs[k], space.w, lanes, row, m)
+                at, k = 0, 0
+                if errors:
+                    with gil:
+                        space.errors = None
+                    errors = False
+                while at < n:
+                    at = execute(code._instructions, at, code._stops[k], code._scalars, code._pool, space.w, lanes, space.work, NULL)
+                    k += 2
+                    if at >= n:
+                        break
+                    if cancel is not NULL and cancel[0]:
+                        return 0
+                    with gil:
+                        if code._stops[k]:
+                            code.call(at, space)
+                            errors = space.errors is not None
+                            at += 1
+                        else:
+                            PyErr_CheckSignals()
+                    k += 1
+                for l in range(m):
+                    if self.failed(space, l) >= 0:
+                        holds[row + l] = 0
+                if errors:
+                    with gil:
+                        for lane in space.errors:
+                            if <Py_ssize_t>lane < m:
+                                holds[row + <Py_ssize_t>lane] = 0
+                for k in range(self.n_results):
+                    store_rows(&outputs[k], space.w, lanes, row, m)
+                row += m
+                done += code.work * lanes
+                if done > POLL:
+                    done = 0
+                    with gil:
+                        PyErr_CheckSignals()
+        return 0
 
 
 cdef inline bint plain_numbers(tuple args) noexcept:

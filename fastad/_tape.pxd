@@ -281,6 +281,7 @@ cdef object evaluate_plain(int op, object a, object b)
 cdef void write_in_place(Tape t, Wide *w) noexcept nogil
 cdef int accumulate(Storage s, object g) except -1
 cdef int harvest(Tape t, Handle h) except -1
+cdef list reached_records(Tape t, Handle root)
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
 cdef object add_hook(Handle h, object function)
 cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,

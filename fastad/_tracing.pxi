@@ -163,6 +163,70 @@ cdef object decoded_record(Tape t, Py_ssize_t i, Py_ssize_t slot):
     return out
 
 
+cdef Py_ssize_t result_size(Tape t, Py_ssize_t rec) noexcept:
+    """How many slots of a record's own block are its result; constants may follow."""
+    cdef Py_ssize_t low, high
+    cdef Wide *w
+    if not is_wide(t.link[rec]):
+        return 1
+    w = &t.wide[t.link[rec] >> 8]
+    if w.kind == MAP and w.size and w.n:
+        span(t, w, 0, &low, &high)
+        return min(high - low + 1, w.size)
+    if w.kind == MATMUL:
+        return t.pool[w.layout] * t.pool[w.layout + 1] * t.pool[w.layout + 2]
+    return w.size
+
+
+def history(Variable x not None, Py_ssize_t limit):
+    """What a Variable was computed from, for pictures: the youngest `limit` records, oldest first, and how many there are.
+
+    A record is what `decoded_record` gives, with ``record`` (its number), ``values`` and ``gradient`` of its result (None: no
+    gradient, or none yet) and ``variable``, the Variable that is this result (None: nobody holds one). A leaf or constant
+    has no records.
+    """
+    cdef Tape t = x.tape
+    cdef Py_ssize_t rec, slot, size
+    cdef Handle h
+    cdef Binding b
+    cdef Layout line
+    cdef void *p
+    if x.state == UNSET:
+        raise RuntimeError(UNINITIALISED)
+    if x.state == GONE:
+        refuse_freed(x, "to_dot")
+    if x.state != NODE:
+        return [], 0
+    held = {}
+    p = t.newest
+    while p is not NULL:                              # of those that are the same block the oldest
+        h = <Handle>p
+        if h.state == NODE and h.layout.contiguous:
+            held[h.offset, h.layout.size] = h
+        p = h.older
+    for b in t.leaves:
+        if b.leaf is not NULL:
+            held[b.offset, (<Handle>b.leaf).layout.size] = <Handle>b.leaf
+    reached = reached_records(t, x)
+    out = []
+    for rec, slot in reached[max(len(reached) - limit, 0):]:
+        if t.link[rec] == FREED_SCALAR or (is_wide(t.link[rec]) and t.wide[t.link[rec] >> 8].flags & FREED):
+            found = {"kind": "freed", "op": "freed", "out": slot, "size": t.wide[t.link[rec] >> 8].size if is_wide(t.link[rec]) else 1}
+        else:
+            found = decoded_record(t, rec, slot)
+        size = result_size(t, rec)
+        line = layout_of((size,))
+        found["record"], found["values"] = rec, read_view(&t.value[slot], line) if line.size else np.empty(0)
+        found["variable"] = held.get((slot, size))
+        found["gradient"] = None
+        if found["variable"] is not None:
+            found["gradient"] = found["variable"].grad
+        elif line.size and slot + line.size <= t.swept and not all_nothing_view(t, slot, line):
+            found["gradient"] = read_gradient(t, slot, line)
+        out.append(found)
+    return out, len(reached)
+
+
 def begin_trace():
     """Begin to trace in this thread: what Variables compute goes to a new tape. `end_trace` has to follow."""
     global tracing

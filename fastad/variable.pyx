@@ -25,7 +25,7 @@ from fastad._tape cimport (
     OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Hook, Layout, State, Storage, Tape, Wide, adopt,
     current_tape, dense, ensure_loops, fa_rows, is_nothing, layout_of, make_layout, store_scalar,
     OP_positive, OP_keep, OP_drop, OP_stop, boxed_distance, exchange_tape, unbind_all, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    axes, distance_x, distance_y, matrix_span, read_gradient, read_view, span, forget_leaf, unlink, write_in_place, write_view,
+    axes, distance_x, distance_y, matrix_span, reached_records, read_gradient, read_view, span, forget_leaf, unlink, write_in_place, write_view,
 )
 
 from . import _tape

@@ -19,7 +19,7 @@ LEVELS = [
     {"numpy_api"},
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
-    {"optimize"},
+    {"optimize", "pictures"},
 ]
 
 

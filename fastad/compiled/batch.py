@@ -19,6 +19,8 @@ __all__ = ["Batch", "stacked_rows"]
 
 #: A workspace of more numbers than this leaves the second-level cache.
 CACHE = 1 << 16
+#: A Jacobian whose rows take more records than this together is not one program: its directions are evaluated in turn.
+MOST_RECORDS = 1 << 13
 
 
 def lanes_for(n_slots: int, rows: int) -> int:
@@ -26,21 +28,21 @@ def lanes_for(n_slots: int, rows: int) -> int:
     return max(1, min(rows, max(8, min(64, CACHE // max(n_slots, 1)))))
 
 
+def in_order(x: Any) -> Array:
+    """A float64 array that C can read row by row."""
+    return np.require(x, np.float64, ["C", "A", "E"])
+
+
 def stacked_rows(evaluator: Evaluator, shared: Sequence[Any], stacked: Sequence[Array]) -> list[Any]:
     """The results, with a leading axis, for shared first inputs and rows of the others."""
     rows = len(stacked[0])
-    arrays = [np.ascontiguousarray(x, np.float64) for x in [*shared, *stacked]]
+    arrays = [in_order(x) for x in [*shared, *stacked]]
     out = [np.empty((rows, *shape)) for shape, _ in evaluator.results]
     holds = np.ones(rows, np.uint8)
-    flags = [False] * len(shared) + [True] * len(stacked)
-    complete(evaluator.batch(arrays, flags, 0, rows, out, holds, lanes_for(evaluator.code.n_slots, rows), np.zeros(1, np.uint8)))
-    return out
-
-
-def complete(done: bool) -> None:
-    """Raise when a batch did not come to its end."""
-    if not done:
+    if not evaluator.batch(arrays, [False] * len(shared) + [True] * len(stacked), 0, rows, out, holds,
+                           lanes_for(evaluator.code.n_slots, rows)):
         raise RuntimeError("batch: an array from outside, which the function uses, was changed meanwhile")
+    return out
 
 
 class Batch:
@@ -94,33 +96,64 @@ class Batch:
             made.append(parts[0] if rebuild is None else rebuild(parts))
         return made[0] if f.single else tuple(made)
 
+    def jacobian(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> Any:
+        """The derivatives of an array output for all rows; parameters as for `value_and_grad`.
+
+        Returns
+        -------
+        ndarray, or in the form of the differentiated arguments
+            Of shape ``(rows, *output.shape, *argument.shape)``, also with respect to shared arguments.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: np.stack([x[0] * x[1], np.sin(x[0])]))
+        >>> f.batch.jacobian(np.array([[0.0, 2.0], [0.0, 5.0]]))
+        array([[[2., 0.],
+                [1., 0.]],
+        <BLANKLINE>
+               [[5., 0.],
+                [1., 0.]]])
+        """
+        f = self.function
+        first, arrays, stacked, n = self.taken_apart(args, in_axes, threads)
+        found = f.find("value", first, first.leaves)
+        if found is None:
+            raise TypeError(f"batch: {f.name} cannot be compiled for these arguments")
+        path = found[1]
+        if len(path.outputs) != 1:
+            raise TypeError(f"jacobian: {f.name} returns {len(path.outputs)} arrays; one is needed")
+        shape = np.shape(found[0][0])
+        dims = [leaf.dims for leaf in path.kinds if leaf.active]
+        sizes = [int(np.prod(d, dtype=np.int64)) for d in dims]
+        m, ends = int(np.prod(shape, dtype=np.int64)), np.cumsum(sizes)
+        if m <= sum(sizes):
+            if m and m * path.program("value").n_records <= MOST_RECORDS:
+                parts = self.evaluated("jacobian", path, first, arrays, stacked, n, threads)[1:]
+            else:
+                seeds = [[seed.reshape(shape)] for seed in np.where(np.eye(m) > 0.0, 1.0, -0.0)]
+                parts = self.evaluated("vjp", path, first, arrays, stacked, n, threads, seeds)[1:]
+            parts = [part.reshape((n, *shape, *d)) for part, d in zip(parts, dims, strict=True)]
+        else:
+            tangents = [[unit[end - k:end].reshape(d) for k, end, d in zip(sizes, ends, dims, strict=True)]
+                        for unit in np.eye(sum(sizes))]
+            columns = self.evaluated("jvp", path, first, arrays, stacked, n, threads, tangents)[1]
+            columns = np.moveaxis(columns, 1, -1)
+            parts = [np.ascontiguousarray(columns[..., end - k:end]).reshape((n, *shape, *d))
+                     for k, end, d in zip(sizes, ends, dims, strict=True)]
+        return self.shaped(first, parts)
+
     def rows(self, kind: str, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Any], Any]:
         """Arguments of the first row, results with a leading axis, and what puts them in their containers."""
         f = self.function
-        axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
-        if len(axes) != len(args):
-            raise ValueError(f"batch: in_axes has {len(axes)} entries for {len(args)} arguments")
-        if not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"batch: threads={threads!r}: a positive number is needed")
-        moved = [arg if axis is None else tree_moved(arg, axis) for arg, axis in zip(args, axes, strict=True)]
-        counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None
-                  for leaf in flatten(arg)[0]}
-        if len(counts) != 1:
-            raise ValueError(f"batch: the arguments have different numbers of rows: {sorted(counts)}; in_axes says "
-                             "which have any")
-        n = counts.pop()
-        if n == 0:
-            raise ValueError("batch: no rows; their results' shapes cannot be known")
-        one = [arg if axis is None else row_of(arg, 0) for arg, axis in zip(moved, axes, strict=True)]
-        first, everything = f.read(one, {}), f.read(moved, {})
-        flags = [axis is not None for tree, axis in zip(everything.trees, axes, strict=True) if tree for _ in range(*tree[1:])]
-        arrays = [np.asarray(leaf, np.float64, order="C") for leaf in everything.leaves]
+        first, arrays, stacked, n = self.taken_apart(args, in_axes, threads)
         found = f.find(kind, first, first.leaves) if kind != "grad" or f.scalar_paths(first) else None
         if found is not None:
-            return first, self.evaluated(kind, found[1], first, arrays, flags, n, threads), found[1].rebuilt
+            return first, self.evaluated(kind, found[1], first, arrays, stacked, n, threads), found[1].rebuilt
         results, rebuilt = self.in_python(kind, first)
         out = [np.empty((n, *np.shape(part))) for part in results]
-        self.rest(kind, first, arrays, flags, np.arange(n), out)
+        self.rest(kind, first, arrays, stacked, np.arange(n), out)
         return first, out, rebuilt
 
     def in_python(self, kind: str, arguments: Any) -> tuple[list[Any], Any]:
@@ -139,46 +172,87 @@ class Batch:
             for target, part in zip(out, self.in_python(kind, arguments_of(arguments, row))[0], strict=True):
                 target[k] = part
 
+    def taken_apart(self, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Array], list[bool], int]:
+        """Arguments of the first row; the leaves of all, which of them have rows, and how many."""
+        f = self.function
+        axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
+        if len(axes) != len(args):
+            raise ValueError(f"batch: in_axes has {len(axes)} entries for {len(args)} arguments")
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"batch: threads={threads!r}: a positive number is needed")
+        moved = [arg if axis is None else tree_moved(arg, axis) for arg, axis in zip(args, axes, strict=True)]
+        counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None
+                  for leaf in flatten(arg)[0]}
+        if len(counts) != 1:
+            raise ValueError(f"batch: the arguments have different numbers of rows: {sorted(counts)}; in_axes says "
+                             "which have any")
+        n = counts.pop()
+        if n == 0:
+            raise ValueError("batch: no rows; their results' shapes cannot be known")
+        one = [arg if axis is None else row_of(arg, 0) for arg, axis in zip(moved, axes, strict=True)]
+        first, everything = f.read(one, {}), f.read(moved, {})
+        flags = [axis is not None for tree, axis in zip(everything.trees, axes, strict=True)
+                 if tree for _ in range(*tree[1:])]
+        return first, [in_order(leaf) for leaf in everything.leaves], flags, n
+
     def evaluated(self, kind: str, path: Any, arguments: Any, arrays: list[Array], stacked: list[bool], n: int,
-                  threads: int) -> list[Any]:
-        """The results of n rows: those that take another branch go to its program."""
+                  threads: int, directions: Sequence[list[Array]] | None = None) -> list[Any]:
+        """The results of n rows: those that take another branch go to its program.
+
+        With `directions`, further inputs that all rows share, for each of them: results have a second axis.
+        """
         evaluator = path.program(kind).evaluator
         lanes = lanes_for(evaluator.code.n_slots, n)
-        out = [np.empty((n, *shape)) for shape, _ in evaluator.results]
-        holds, ended = np.ones(n, np.uint8), np.zeros(1, np.uint8)
+        several = () if directions is None else (len(directions),)
+        out = [np.empty((n, *several, *shape)) for shape, _ in evaluator.results]
+        calls = [(arrays, stacked, out)]
+        if directions is not None:
+            calls = [([*arrays, *extra], stacked + [False] * len(extra), [array[:, k] for array in out])
+                     for k, extra in enumerate(directions)]
+        holds, cancel = np.ones(n, np.uint8), np.zeros(1, np.uint8)
         groups = -(-n // lanes)                           # whole ones: the same bits for any number of threads
         step = -(-groups // threads) * lanes
         parts = [(first, min(first + step, n)) for first in range(0, n, step)]
 
-        def work(part: tuple[int, int]) -> Any:
-            return evaluator.batch(arrays, stacked, *part, out, holds, lanes, ended)
+        def work(part: tuple[int, int]) -> None:
+            for inputs, which, results in calls:
+                if not evaluator.batch(inputs, which, *part, results, holds, lanes, cancel):
+                    holds[slice(*part)] = 0               # an array from outside has changed since the path was found
 
         if len(parts) == 1:
-            complete(work(parts[0]))
+            work(parts[0])
         else:
-            with ThreadPoolExecutor(len(parts)) as pool:
+            with ThreadPoolExecutor(len(parts) - 1) as pool:
                 try:
-                    for done in pool.map(work, parts):
-                        complete(done)
-                finally:
-                    ended[0] = 1                      # after an exception, Ctrl-C for one, nobody waits for the others
+                    waiting = [pool.submit(work, part) for part in parts[1:]]
+                    work(parts[0])                        # where signals arrive
+                    for other in waiting:
+                        other.result()
+                except BaseException:
+                    cancel[0] = 1
+                    raise
         left = np.flatnonzero(holds == 0)
         if len(left):
-            self.others(kind, arguments, arrays, stacked, left, out, threads)
+            self.others(kind, arguments, arrays, stacked, left, out, threads, directions)
         return out
 
     def others(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any, out: list[Array],
-               threads: int) -> None:
+               threads: int, directions: Sequence[list[Array]] | None) -> None:
         """Rows that take another branch than the first: those of one branch together."""
         f = self.function
         row = [x[left[0]] if s else x for x, s in zip(arrays, stacked, strict=True)]
-        found = f.find(kind, arguments_of(arguments, row), row)
-        if found is None:
+        found = f.find(kind, arguments_of(arguments, row), [*row, *(directions[0] if directions else [])])
+        if found is None and kind in ("value", "grad"):
             self.rest(kind, arguments, arrays, stacked, left, out)
             return
+        if found is None:
+            raise TypeError(f"batch: {f.name} cannot be compiled for all rows")
         rows = [x[left] if s else x for x, s in zip(arrays, stacked, strict=True)]
-        results = self.evaluated(kind, found[1], arguments, rows, stacked, len(left), threads)
+        results = self.evaluated(kind, found[1], arguments, rows, stacked, len(left), threads, directions)
         for target, part in zip(out, results, strict=True):
+            if part.shape[1:] != target.shape[1:]:
+                raise ValueError(f"batch: the results of {f.name} have shape {target.shape[1:]} in one row, "
+                                 f"{part.shape[1:]} in another")
             target[left] = part
 
 

@@ -28,7 +28,7 @@ class Program:
     Attributes
     ----------
     kind : str
-        value, grad, vjp, jvp or hvp.
+        value, grad, vjp, jvp, jacobian or hvp.
     n_records : int
         Operations that were recorded.
     n_instructions : int
