@@ -789,6 +789,15 @@ cdef class Replay:
         -------
         value : np.float64
         gradient : in the form of the differentiated argument, a tuple of them for several
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: np.sum(x ** 2))
+        >>> value, gradient = f.value_and_grad(np.array([1.0, 2.0]))
+        >>> float(value), gradient
+        (5.0, array([2., 4.]))
         """
         if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args) and not tracing():
             made = self.quick_grad(args)
@@ -799,7 +808,16 @@ cdef class Replay:
         return self.long_value_and_grad(args, kwargs, out)
 
     def grad(self, *args, out=None, **kwargs):
-        """The gradient with respect to the arguments of `argnums`; parameters as for `value_and_grad`."""
+        """The gradient with respect to the arguments of `argnums`; parameters as for `value_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> buffer = np.empty(2)
+        >>> fa.compile(lambda x: np.sum(x ** 3)).grad(np.array([1.0, 2.0]), out=buffer) is buffer, buffer
+        (True, array([ 3., 12.]))
+        """
         return self.value_and_grad(*args, out=out, **kwargs)[1]
 
 
@@ -808,6 +826,13 @@ cdef class Bound:
 
     Made by ``bind`` of a compiled function. Call it with arguments like those it was bound with: it returns the value, and
     `gradient` holds the gradient until the next call. It belongs to one thread.
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> b = fa.compile(lambda x, y: x * y, argnums=(0, 1)).bind(1.0, 1.0)
+    >>> b(2.0, 3.0), b.gradient
+    (6.0, (array(3.), array(2.)))
     """
 
     def __init__(self, Evaluator evaluator, gradient, list buffers, slow, bint quick):

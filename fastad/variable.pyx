@@ -678,7 +678,7 @@ def stop_gradient(x):
     Examples
     --------
     >>> import fastad as fa
-    >>> fa.grad(lambda t: t * fa.stop_gradient(t * t))(2.0)
+    >>> float(fa.grad(lambda t: t * fa.stop_gradient(t * t))(2.0))
     4.0
     """
     return (<Variable>x).detach() if isinstance(x, Variable) else x

@@ -49,6 +49,15 @@ class Batch:
     """A compiled function over many inputs: ``c.batch(X)``, ``c.batch.value_and_grad(X, threads=2)``.
 
     Each array has a leading axis of rows; ``in_axes`` says which arguments have one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> f = fa.compile(lambda x, k: k * x[0] * x[1])
+    >>> X = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    >>> f.batch(X, 10.0, in_axes=(0, None))
+    array([ 20., 120., 300.])
     """
 
     def __init__(self, function: Compiled) -> None:
@@ -77,12 +86,30 @@ class Batch:
             One for each row.
         gradient : ndarray, or in the form of the differentiated arguments
             One for each row, also with respect to shared arguments.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: np.sum(x ** 2) if x[0] > 0 else np.sum(x))
+        >>> values, gradients = f.batch.value_and_grad(np.array([[1.0, 2.0], [-3.0, 4.0]]), threads=2)
+        >>> values, gradients
+        (array([5., 1.]), array([[2., 4.],
+               [1., 1.]]))
         """
         leaves, results, _ = self.rows("grad", args, in_axes, threads)
         return results[0], self.shaped(leaves, results[1:])
 
     def grad(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> Any:
-        """The gradients of all rows; parameters as for `value_and_grad`."""
+        """The gradients of all rows; parameters as for `value_and_grad`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> fa.compile(lambda x: x ** 3).batch.grad(np.array([1.0, 2.0, 3.0]))
+        array([ 3., 12., 27.])
+        """
         return self.value_and_grad(*args, in_axes=in_axes, threads=threads)[1]
 
     def shaped(self, arguments: Any, gradients: Sequence[Any]) -> Any:

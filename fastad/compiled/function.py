@@ -83,6 +83,24 @@ class Compiled(Replay):
 
     Calling it replays the program of the branch that the arguments take; so do its methods, which give derivatives with
     respect to the arguments that `argnums` names.
+
+    Attributes
+    ----------
+    programs : tuple of Program
+        Those that were made so far.
+    batch : Batch
+        The function over many arguments at once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> f = fa.compile(lambda x, k=2.0: k * np.sum(x * x))
+    >>> float(f(np.array([1.0, 2.0]))), f.grad(np.array([1.0, 2.0]), 0.5)
+    (10.0, array([1., 2.]))
+    >>> value, gradient = f.value_and_grad(np.array([1.0, 2.0]), k=3.0)
+    >>> float(value), gradient
+    (15.0, array([ 6., 12.]))
     """
 
     def __init__(self, f: Function, argnums: Argnums = 0, static_argnums: Argnums = (), *, audit: int = 0,
@@ -114,7 +132,17 @@ class Compiled(Replay):
 
     @property
     def programs(self) -> tuple[Program, ...]:
-        """The programs that were made so far."""
+        """The programs that were made so far: one for each way through the function and each kind of replay.
+
+        Examples
+        --------
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: x * x if x > 0 else -x)
+        >>> float(f.grad(3.0)), float(f.grad(-3.0))
+        (6.0, -1.0)
+        >>> [program.kind for program in f.programs]
+        ['grad', 'grad']
+        """
         return tuple([program for paths in list(self.cache.values()) for path in paths.all()
                       for program in path.programs.values()])
 
@@ -273,6 +301,14 @@ class Compiled(Replay):
         Bound
             ``b(*args)`` gives the value; ``b.gradient`` is the buffer, or tuple of buffers, that holds the gradient
             then.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> b = fa.compile(lambda x: np.sum(x ** 3)).bind(np.ones(2))
+        >>> b(np.array([1.0, 2.0])), b.gradient
+        (9.0, array([ 3., 12.]))
         """
         self.value_and_grad(*args)
         arguments = self.read(args, {})
@@ -319,7 +355,17 @@ class Compiled(Replay):
 
     # ---- derivatives of other kinds ----
     def hvp(self, *args: Any, **kwargs: Any) -> Any:
-        """The product of the Hessian with a vector, ``c.hvp(x, ..., v)``; `v` is like the differentiated arguments."""
+        """The product of the Hessian with a vector, which is the last argument, without the Hessian.
+
+        The vector has the form of the differentiated argument; it is a tuple of such for several.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> fa.compile(lambda x: np.sum(x ** 3)).hvp(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+        array([  6., 120.])
+        """
         *rest, vector = args
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
@@ -357,7 +403,23 @@ class Compiled(Replay):
         return arguments.by_leaf(found)
 
     def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
-        """The value and its derivative along tangents of the differentiated arguments."""
+        """The value and its derivative along a direction.
+
+        Parameters
+        ----------
+        args : sequence
+            The positional arguments.
+        tangents : sequence
+            The direction: for each differentiated argument what has its form and its shapes.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x, c: c * x ** 2)
+        >>> f.jvp((np.array([1.0, 3.0]), 2.0), (np.array([1.0, 10.0]),))
+        (array([ 2., 18.]), array([  4., 120.]))
+        """
         tangent = tangents[0] if self.single and len(tangents) == 1 else tangents
         if variable.is_tracing() or has_recorded([*args, tangent], {}):
             function, chosen = self.of_differentiated(args, {})
@@ -376,6 +438,14 @@ class Compiled(Replay):
         """The derivatives of an array output: an array of shape ``output.shape + argument.shape`` for each argument.
 
         Forward or reverse, whichever needs fewer directions; all of them in one batch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> fa.compile(lambda x: np.stack([x[0] * x[1], x[0]])).jacobian(np.array([2.0, 3.0]))
+        array([[3., 2.],
+               [1., 0.]])
         """
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.jacobian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
@@ -406,7 +476,16 @@ class Compiled(Replay):
         return self.shaped(arguments, parts)
 
     def hessian(self, *args: Any, **kwargs: Any) -> Any:
-        """The matrix of second derivatives with respect to a single array or number."""
+        """The matrix of second derivatives with respect to a single array or number; all rows in one batch.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastad as fa
+        >>> fa.compile(lambda x: x[0] ** 2 * x[1]).hessian(np.array([1.0, 2.0]))
+        array([[4., 2.],
+               [2., 0.]])
+        """
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.hessian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
@@ -443,7 +522,30 @@ class Compiled(Replay):
         return path.difference(other)
 
     def save(self, path: Any) -> None:
-        """Write the programs that were made so far to a file, for `fastad.load`."""
+        """Write the programs that were made so far to a file, for `fastad.load`.
+
+        Raises
+        ------
+        ValueError
+            When no program was made yet.
+        TypeError
+            When something in a program cannot be written, such as a Python function with a derivative rule of its own.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: x ** 3)
+        >>> name = os.path.join(tempfile.mkdtemp(), "cube.fad")
+        >>> f.save(name)
+        Traceback (most recent call last):
+        ValueError: save: <lambda> has no programs yet; call it, or its grad, with arguments first
+        >>> float(f.grad(1.0))
+        3.0
+        >>> f.save(name)
+        >>> float(fa.load(name).grad(2.0))
+        12.0
+        """
         from .files import save
         save(self, path)
 

@@ -237,7 +237,7 @@ class Listing:
         return bool((shift != shift[0]).any())
 
     def operand(self, view: View, time: int, row: bool = False) -> View:
-        """An operand as a view on slots where its values are; collected first where they are scattered, or in no row."""
+        """An operand as a view on slots where its values are; collected first where scattered, or in no row."""
         if view.size == 0 or self.still(view):
             return view
         slots = view.slots()

@@ -35,6 +35,23 @@ class Program:
         Instructions that are executed: an operation on an array is one, and so is a scalar one.
     statistics : dict
         What each pass has done.
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> f = fa.compile(lambda x: x * x + fa.sin(2.0 * x) * fa.sin(2.0 * x))
+    >>> float(f(0.0))
+    0.0
+    >>> program = f.programs[0]
+    >>> program.kind, program.n_records, program.n_instructions
+    ('value', 8, 5)
+    >>> program.statistics["simplify"]
+    {'folded': 0, 'identities': 0, 'shared': 2}
+    >>> print(program)
+    <fastad program (value): 8 records, 5 instructions, 0 guards, workspace 0.1 kB>
+      input    s2        ()
+      scalar   s... = multiply(s2, s2)
+      ...
     """
 
     def __init__(self, kind: str, evaluator: Evaluator, statistics: dict[str, Any], path: Any = None) -> None:
