@@ -11,10 +11,10 @@ The map of the package:
 ``transforms``      `grad`, `value_and_grad`, `jacobian`, `hessian`, `vjp`, `jvp`, `hvp`
 ``custom``          `Gate`, `custom_vjp`: functions with a derivative rule of the user's own
 ``testing``         `gradcheck`
+``compiled``        `compile`, `load`: replay at the speed of C; its loops are in ``_passes`` and ``_program``
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
-``compiled``        `compile`, `load`: replay at the speed of C
 ``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================

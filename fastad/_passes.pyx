@@ -20,7 +20,7 @@ cdef extern from "_scalar.h":
     void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
     cdef enum:
         OP_COUNT, OP_add, OP_subtract, OP_multiply, OP_divide, OP_power, OP_float_power, OP_negative, OP_positive
-        OP_reciprocal, OP_square, OP_keep, OP_drop
+        OP_reciprocal, OP_square, OP_keep, OP_drop, OP_logical_and
 
 (&fa_loops)[0] = loop_table()
 
@@ -213,8 +213,17 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
                     target = x
                 elif producer_[y] >= 0 and op[producer_[y]] == OP_negative:
                     code, y = OP_add, a[producer_[y]]
-            elif (code == OP_keep or code == OP_drop) and known[y] and (value[y] != 0.0) == (code == OP_keep):
-                target = x
+            elif code == OP_keep or code == OP_drop:
+                if known[y] and (value[y] != 0.0) == (code == OP_keep):
+                    target = x
+                elif known[y]:                        # nothing is selected
+                    value[v[i]] = -0.0
+                    known[v[i]] = 1
+                    target = v[i]
+            elif code == OP_logical_and and ((known[x] and value[x] == 0.0) or (known[y] and value[y] == 0.0)):
+                value[v[i]] = 0.0
+                known[v[i]] = 1
+                target = v[i]
             if target >= 0:
                 same += 1
                 keep[i] = 0

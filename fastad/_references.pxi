@@ -417,6 +417,8 @@ cdef class _References:
         cdef int64_t *refs
         cdef Py_ssize_t k
         cdef Term c
+        if constant and l.high == l.low == 0 and l.size:      # one number for all elements, for good
+            return number(self.tape.value[first])
         self.kept.append(l)
         c = standing_at(first, <void *>l, 0.0)
         if self.standing is not NULL and first + l.high >= self.lowest:

@@ -89,6 +89,7 @@ cdef class Trace:
 
     def capture_leaf(self, data, Py_ssize_t slot):
         """Called by the tape when a leaf from outside is copied to it."""
+        self.has_leaves = True
         if not any([array is data and place_ == slot for array, place_, _ in self.captures]):
             self.captures.append((data, slot, data.size))
 

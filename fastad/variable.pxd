@@ -20,6 +20,7 @@ cdef class Trace:
     cdef list seen                    # guards: (record, slot, float or array)
     cdef dict known                   # captured array -> its Discrete
     cdef set held                     # what is frozen already
+    cdef readonly bint has_leaves     # whether a leaf from outside is among the captures: its gradient has no way out
     cdef Tape outer                   # the thread's tape before
 
 

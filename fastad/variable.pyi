@@ -189,6 +189,7 @@ class Trace:
     captures: list[tuple[NDArray[Any], int, int]]
     frozen: list[tuple[NDArray[Any], NDArray[Any]]]
     tape: Tape
+    has_leaves: bool
     @property
     def guards(self) -> list[tuple[int, int, NDArray[np.float64]]]: ...
     @property

@@ -38,8 +38,8 @@ class Arguments:
     """One call's arguments, taken apart.
 
     ``key`` finds the programs that were made for such arguments; ``leaves`` are the inputs, described by ``kinds``;
-    ``rebuild`` puts others in their places and gives ``(args, kwargs)``; ``numbers`` are the differentiated arguments, in
-    the order of argnums, not negative.
+    ``rebuild`` puts others in their places and gives ``(args, kwargs)``; ``numbers`` are the differentiated arguments,
+    in the order of argnums, not negative.
     """
 
     key: Any

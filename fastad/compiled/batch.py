@@ -114,7 +114,7 @@ class Batch:
         one = [arg if axis is None else row_of(arg, 0) for arg, axis in zip(moved, axes, strict=True)]
         first, everything = f.read(one, {}), f.read(moved, {})
         flags = [axis is not None for tree, axis in zip(everything.trees, axes, strict=True) if tree for _ in range(*tree[1:])]
-        arrays = [np.ascontiguousarray(leaf, np.float64) for leaf in everything.leaves]
+        arrays = [np.asarray(leaf, np.float64, order="C") for leaf in everything.leaves]
         found = f.find(kind, first, first.leaves) if kind != "grad" or f.scalar_paths(first) else None
         if found is not None:
             return first, self.evaluated(kind, found[1], first, arrays, flags, n, threads), found[1].rebuilt

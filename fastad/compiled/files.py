@@ -237,7 +237,7 @@ class SavedPath:
         self.parent: Any = None
         self.used = self.replays = 0
 
-    rebuilt = Path.rebuilt
+    typed, rebuilt = Path.typed, Path.rebuilt
 
     def program(self, kind: str) -> Program:
         """The program of a kind."""

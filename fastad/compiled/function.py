@@ -16,8 +16,9 @@ from ..transforms import like
 from ..tree import flatten, flatten_like
 from .arguments import FLOAT, Arguments, read_arguments
 from .batch import Batch, stacked_rows
-from .path import Path
+from .path import Path, joined
 from .program import Program
+from .rule import recorded_call
 
 if TYPE_CHECKING:
     from .._typing import Argnums, Function, Options
@@ -61,7 +62,7 @@ class Paths:
                 self.dropped += 1
 
     def remove(self, path: Path) -> None:
-        """Take a path out of the tree; the branch that left it last takes its place, since it shares the guards up to there."""
+        """Take a path out of the tree; the branch that left it last takes its place: it shares those guards."""
         ends = sorted(path.branches.items(), key=lambda branch: branch[0][0])
         heir = ends.pop()[1] if ends else None
         if heir is not None:
@@ -118,15 +119,16 @@ class Compiled(Replay):
                       for program in path.programs.values()])
 
     # ---- arguments and programs ----
-    def read(self, args: Sequence[Any], kwargs: Options) -> Arguments:
-        """The arguments of a call, taken apart."""
+    def read(self, args: Sequence[Any], kwargs: Options, derive: bool = True) -> Arguments:
+        """The arguments of a call, taken apart; `derive`: those of argnums have to be among the positional ones."""
         n = len(args)
         for k in self.static:
             if not -n <= k < n:
                 raise TypeError(f"{self.name}: static_argnums has {k}, but {n} positional arguments were given")
         static, numbers = {k % n for k in self.static}, [k % n for k in self.argnums if -n <= k < n]
-        if len(numbers) < len(self.argnums):
-            raise ValueError(f"{self.name}: argnums={self.argnums} does not name one of the {n} positional arguments given")
+        if derive and len(numbers) < len(self.argnums):
+            raise ValueError(f"{self.name}: argnums={self.argnums} does not name one of the {n} positional arguments "
+                             "given")
         if len(set(numbers)) < len(numbers) or static & set(numbers):
             raise ValueError(f"{self.name}: argnums={self.argnums} names an argument twice, or a static one")
         return read_arguments(args, kwargs, numbers, static)
@@ -216,8 +218,8 @@ class Compiled(Replay):
         if variable.is_tracing():
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
-            return self.recorded(args, kwargs)
-        arguments = self.read(args, kwargs)
+            return recorded_call(self, args, kwargs)
+        arguments = self.read(args, kwargs, derive=False)
         found = self.find("value", arguments, arguments.leaves)
         if found is None:
             return transforms.plain(self.f(*args, **kwargs))
@@ -283,7 +285,8 @@ class Compiled(Replay):
             value, g = self.long_value_and_grad(values, {}, None)
             for target, part in zip(targets, arguments.by_leaf([g] if self.single else g), strict=True):
                 if np.shape(part) != target.shape:
-                    raise ValueError(f"bind: {self.name} was bound to an argument of shape {target.shape}, not {np.shape(part)}")
+                    raise ValueError(f"bind: {self.name} was bound to an argument of shape {target.shape}, not "
+                                     f"{np.shape(part)}")
                 target[...] = part
             return float(value)
 
@@ -420,11 +423,7 @@ class Compiled(Replay):
         rows = stacked_rows(found[1].program("hvp").evaluator, arguments.leaves, [np.eye(n).reshape(n, *dims)])
         return self.shaped(arguments, [rows[0].reshape(dims + dims)])
 
-    # ---- among Variables, audits ----
-    def recorded(self, args: Sequence[Any], kwargs: Options) -> Any:
-        """The function on eager Variables."""
-        return self.f(*args, **kwargs)
-
+    # ---- audits ----
     def check(self, result: list[Any], path: Path, args: Sequence[Any], kwargs: Options, kind: str) -> None:
         """Run the function beside the replay in one call of `audit`, and on the first replay."""
         if not self.audit:
@@ -440,7 +439,7 @@ class Compiled(Replay):
 
     def difference(self, path: Path, args: Sequence[Any], kwargs: Options) -> str:
         """Which recorded operation is another one when the function is traced again."""
-        other = Path(self.f, self.read(args, kwargs), self.passes)
+        other = Path(self.f, self.read(args, kwargs, derive=False), self.passes)
         return path.difference(other)
 
     def save(self, path: Any) -> None:
@@ -453,13 +452,11 @@ def has_recorded(args: Sequence[Any], kwargs: Options) -> bool:
     """Whether a recorded Variable is among the arguments."""
     for x in args:
         kind = type(x)
-        if kind is float or kind is np.ndarray or kind is int:
-            if kind is np.ndarray and x.dtype == object:
-                return True
+        if kind is float or kind is int or (kind is np.ndarray and x.dtype != object):
             continue
-        if any(variable.is_recorded(leaf) for leaf in flatten(x)[0]):
+        if any(variable.is_recorded(joined(leaf)) for leaf in flatten(x)[0]):
             return True
-    return bool(kwargs) and any(variable.is_recorded(leaf) for leaf in flatten(dict(kwargs))[0])
+    return bool(kwargs) and any(variable.is_recorded(joined(leaf)) for leaf in flatten(dict(kwargs))[0])
 
 
 def _recompile(f: Function, argnums: Argnums, static: Argnums, audit: int, passes: bool) -> Compiled:

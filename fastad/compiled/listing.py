@@ -6,9 +6,9 @@ operations: they rename, so that whoever reads a slot later reads the slot where
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,47 +25,65 @@ ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
 SMALL = 16
 
 
-@dataclass(frozen=True)
 class View:
-    """Slots from `base` on, as an array of a shape with strides."""
+    """Slots from `base` on, as an array of a shape with strides; immutable."""
 
-    base: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    __slots__ = ("_bounds", "_row", "_slots", "base", "shape", "size", "strides")
 
-    @cached_property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
+    def __init__(self, base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+        self.base, self.shape, self.strides = base, shape, strides
+        self.size = math.prod(shape)
+        self._row: bool | None = None
+        self._bounds: tuple[int, int] | None = None
+        self._slots: Any = None
 
-    @cached_property
+    @property
     def row(self) -> bool:
         """Whether the elements lie in a row."""
-        step = 1
-        for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
-            if n != 1 and s != step:
-                return False
-            step *= n
-        return True
+        if self._row is None:
+            step, self._row = 1, True
+            for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
+                if n != 1 and s != step:
+                    self._row = False
+                    break
+                step *= n
+        return self._row
 
-    @cached_property
+    @property
     def bounds(self) -> tuple[int, int]:
         """First and last slot that are touched; the view is not empty."""
-        reach = [s * (n - 1) for n, s in zip(self.shape, self.strides, strict=True)]
-        return self.base + sum([r for r in reach if r < 0]), self.base + sum([r for r in reach if r > 0])
+        if self._bounds is None:
+            low = high = self.base
+            for n, s in zip(self.shape, self.strides, strict=True):
+                if s > 0:
+                    high += s * (n - 1)
+                elif s < 0:
+                    low += s * (n - 1)
+            self._bounds = low, high
+        return self._bounds
+
+    @property
+    def index(self) -> Any:
+        """What selects the elements' entries in an array by slot, a slice where that will do."""
+        return slice(self.base, self.base + self.size) if self.row else self.slots()
+
+    @property
+    def around(self) -> slice:
+        """All slots between the first and the last; the view is not empty."""
+        low, high = self.bounds
+        return slice(low, high + 1)
 
     def slots(self) -> Any:
         """The slot of each element, in C order; not to be written to."""
+        if self._slots is None:
+            if self.row:
+                self._slots = np.arange(self.base, self.base + self.size)
+            else:
+                out = np.full((1,) * len(self.shape), self.base, np.int64)
+                for d, (n, s) in enumerate(zip(self.shape, self.strides, strict=True)):
+                    out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
+                self._slots = np.broadcast_to(out, self.shape).reshape(-1)
         return self._slots
-
-    @cached_property
-    def _slots(self) -> Any:
-        if self.row:
-            return np.arange(self.base, self.base + self.size)
-        out = np.full((1,) * len(self.shape), self.base, np.int64)
-        for d, (n, s) in enumerate(zip(self.shape, self.strides, strict=True)):
-            out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
-        return np.broadcast_to(out, self.shape).reshape(-1)
 
 
 def line(base: int, n: int) -> View:
@@ -101,6 +119,15 @@ class Block:
             found.append(self.writes[0].slots())
         return found
 
+    def read_index(self) -> list[Any]:
+        """What selects the entries of each operand in an array by slot."""
+        found = [view.index for view in self.reads if view.size]
+        if self.index is not None and len(self.index):
+            found.append(self.index)
+        if self.kind == "add" and self.writes[0].size:
+            found.append(self.writes[0].index)
+        return found
+
 
 class Listing:
     """The code of one trace.
@@ -124,8 +151,6 @@ class Listing:
         In the order of time.
     value, known : arrays
         By slot: the value of a constant, and whether it is one.
-    owner : array of int64
-        By slot: the first slot of the record, or allocation, whose results stand there.
     """
 
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
@@ -136,63 +161,75 @@ class Listing:
         self.op, self.v, self.a, self.b, self.time = [scalar[name] for name in ("op", "v", "a", "b", "time")]
         n = self.n_tape = scalar["n_slots"]
         self.n_records = len(columns["link"])
-        self.value = np.concatenate([columns["value"][:n], scalar["constants"]])
-        self.known = np.zeros(len(self.value), np.uint8)
+        total = n + len(scalar["constants"])
+        room = total + total // 8 + 64
+        #: By slot: value, known, whether it was renamed; and where its value is, once one was.
+        self._store: list[Any] = [np.zeros(room), np.zeros(room, np.uint8), np.zeros(room, np.uint8)]
+        self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
+        self._look(total)
+        self.value[:n], self.value[n:] = columns["value"][:n], scalar["constants"]
+        self.value[0] = 0.0
         self.known[0] = 1
         self.known[n:] = 1
-        self.value[0] = 0.0
         self.inputs = [line(slot, size) for slot, size in inputs]
-        self.owner = np.arange(len(self.value))
-        for slot, size in zip(scalar["wide_slot"].tolist(), wide["size"].tolist(), strict=True):
-            self.owner[slot:slot + size] = slot
+        #: First slot and end of what keeps together: the blocks of wide records, allocations.
+        self.pieces = scalar["wide_slot"].tolist()
+        self.ends = (scalar["wide_slot"] + wide["size"]).tolist()
         self.blocks: list[Block] = []
         self.rules = list(rules)
-        self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
         self.gathered: dict[bytes, View] = {}
         self.guards: list[Any] = []                   # where the values of the guards' slots stand
         waiting = list(guards)
         self._read(wide, scalar["wide_time"], scalar["wide_slot"], waiting)
-        if self.current is None:
-            self.current = np.arange(len(self.value))
-        else:
-            self._grow_current()
 
     # ---- slots ----
     def allocate(self, values: Any, known: bool) -> int:
         """New slots; the first of them."""
-        first = len(self.value)
         values = np.asarray(values, np.float64).reshape(-1)
-        self.value = np.concatenate([self.value, values])
-        self.known = np.concatenate([self.known, np.full(len(values), known, np.uint8)])
-        self.owner = np.concatenate([self.owner, np.full(len(values), first)])
+        first, n = len(self.value), len(self.value) + len(values)
+        if n > len(self._store[0]):                   # twice as much, so that many small ones cost little
+            for k, column in enumerate(self._store):
+                self._store[k] = np.concatenate([column, np.zeros(max(n, len(column)), column.dtype)])
+        self._look(n)
+        self.value[first:], self.known[first:] = values, known
+        self.pieces.append(first)
+        self.ends.append(n)
+        if self.current is not None:
+            self.current[first:] = np.arange(first, n)
         return first
 
-    def _grow_current(self) -> None:
-        have = 0 if self.current is None else len(self.current)
-        if have < len(self.value):
-            more = np.arange(have, len(self.value))
-            self.current = more if self.current is None else np.concatenate([self.current, more])
+    def _look(self, n: int) -> None:
+        """Let the columns by slot be the first n entries of their memory."""
+        self.value, self.known, self.moved = [column[:n] for column in self._store[:3]]
+        self.current = self._store[3][:n] if len(self._store) > 3 else None
 
     def rename(self, slots: Any, sources: Any) -> None:
         """From here on the values of `slots` are where `sources` are now."""
-        self._grow_current()
+        if self.current is None:
+            self._store.append(np.arange(len(self._store[0])))
+            self._look(len(self.value))
         self.current[slots] = self.current[sources]
+        self.moved[slots] = 1
 
     def where(self, slots: Any) -> Any:
         """Where the values of slots are now."""
-        if self.current is None:
-            return slots
-        self._grow_current()
-        return self.current[slots]
+        return slots if self.current is None else self.current[slots]
+
+    def still(self, view: View) -> bool:
+        """Whether the values of a view that is not empty are where its slots are, in one piece."""
+        return self.one_piece(view) and (self.current is None or not self.moved[view.around].any())
 
     def one_piece(self, view: View) -> bool:
         """Whether a view looks at the results of one record: those of several do not keep together."""
         low, high = view.bounds
-        return bool(self.owner[low] == self.owner[high])
+        if low == high:
+            return True
+        k = bisect_right(self.pieces, low) - 1
+        return k >= 0 and high < self.ends[k]
 
     def scattered(self, view: View) -> bool:
         """Whether the values of a view are not where its slots are, nor all shifted alike."""
-        if not view.size:
+        if not view.size or self.still(view):
             return False
         if self.current is None:
             return not self.one_piece(view)
@@ -201,7 +238,7 @@ class Listing:
 
     def operand(self, view: View, time: int, row: bool = False) -> View:
         """An operand as a view on slots where its values are; collected first where they are scattered, or in no row."""
-        if view.size == 0 or (self.current is None and self.one_piece(view)):
+        if view.size == 0 or self.still(view):
             return view
         slots = view.slots()
         now = self.where(slots)
@@ -215,7 +252,6 @@ class Listing:
         key = now.tobytes()
         if key not in self.gathered:
             first = self.allocate(np.zeros(len(now)), known=False)
-            self._grow_current()
             self.gathered[key] = line(first, len(now))
             self.blocks.append(Block("gather", time, [], [self.gathered[key]], index=now))
         strides, step = [], 1
@@ -229,17 +265,17 @@ class Listing:
         """Turn the wide records into blocks and renamings."""
         start = seen = 0
         spans = {view.base for view in self.inputs}
-        for k in range(len(wide)):
-            w, time, slot = wide[k], int(times[k]), int(slots[k])
+        names = wide.dtype.names
+        for row, time, slot in zip(wide.tolist(), times.tolist(), slots.tolist(), strict=True):
+            w = dict(zip(names, row, strict=True))
             while seen < len(guards) and guards[seen][0] <= time:
                 self.guards.append(self.where(guards[seen][1]))
                 seen += 1
             kind = KINDS[w["kind"]]
-            size = int(w["size"])
             if kind != "span" or slot not in spans:
-                self.known[slot:slot + size] = 1      # what stands in its block besides results is constant
-            if self.current is not None:              # scalar records up to here read what stands there now
-                stop = int(np.searchsorted(self.time, time))
+                self.known[slot:slot + w["size"]] = 1     # what stands in its block besides results is constant
+            if self.current is not None and start < len(self.op) and self.time[start] < time:
+                stop = int(np.searchsorted(self.time, time))      # scalar records up to here read what stands there now
                 self._rename_scalars(start, stop)
                 start = stop
             if kind != "span" and w["n"]:
@@ -249,7 +285,6 @@ class Listing:
         self.guards += [self.where(which) for _, which in guards[seen:]]
 
     def _rename_scalars(self, start: int, stop: int) -> None:
-        self._grow_current()
         for operand in (self.a, self.b):
             operand[start:stop] = self.current[operand[start:stop]]
 
@@ -265,22 +300,22 @@ class Listing:
     def _read_map(self, w: Any, time: int) -> None:
         shape, strides = self._axes(w)
         out = View(int(w["dst"]), shape, strides[0])
-        slots = out.slots()
         adds = bool(w["flags"] & ACCUMULATE)
         x = View(int(w["a"]), shape, strides[1])
         if int(w["op"]) == OPCODE["positive"] and not adds and (out.size <= SMALL or self.scattered(x)):
-            self.known[slots] = 0
-            self.rename(slots, x.slots())
+            self.known[out.index] = 0
+            self.rename(out.slots(), x.slots())
             return
         reads = [self.operand(x, time)]
         if w["b"] >= 0:
             reads.append(self.operand(View(int(w["b"]), shape, strides[2]), time))
-        if adds:
+        if adds and self.known[out.around].any():
+            slots = out.slots()
             fresh = np.unique(slots) if len(slots) > out.bounds[1] - out.bounds[0] + 1 else np.sort(slots)
             fresh = fresh[self.known[fresh] == 1]     # nothing was written there yet
             if len(fresh):
                 self._fill(fresh, time)
-        self.known[slots] = 0
+        self.known[out.index] = 0
         self.blocks.append(Block("add" if adds else "map", time, reads, [out], op=int(w["op"])))
 
     def _fill(self, slots: Any, time: int) -> None:
@@ -298,7 +333,7 @@ class Listing:
         out = View(int(w["dst"]), (p[0], p[1], p[2]), (p[4], p[5], p[6]))
         x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
         y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
-        self.known[out.slots()] = 0
+        self.known[out.index] = 0
         self.blocks.append(Block("matmul", time, [x, y], [out]))
 
     def _read_route(self, w: Any, time: int) -> None:
@@ -313,22 +348,18 @@ class Listing:
         n, first, out = int(w["n"]), int(w["layout"]), int(w["out"])
         sources, targets = self.pool[first:first + n], self.pool[first + n:first + 2 * n]
         products = self.allocate(np.zeros(n), known=False)
-        self._grow_current()
         taken = self.where(int(w["a"]) + sources)
         gathered = self.allocate(np.zeros(n), known=False)
-        self._grow_current()
         self.blocks.append(Block("gather", time, [], [line(gathered, n)], index=taken))
         self.blocks.append(Block("map", time, [line(gathered, n), line(int(w["b"]), n)], [line(products, n)],
                                  op=OPCODE["multiply"]))
         zero = self.allocate([0.0], known=True)
-        self._grow_current()
         order = np.argsort(targets, kind="stable")
         unique, begins, counts = np.unique(targets[order], return_index=True, return_counts=True)
         for count in np.unique(counts):
             chosen = np.flatnonzero(counts == count)
             terms = products + order[begins[chosen][None, :] + np.arange(count)[:, None]]
             sums = self.allocate(np.zeros(len(chosen)), known=False)
-            self._grow_current()
             self.blocks.append(Block("chain", time, [View(zero, (len(chosen),), (0,))], [line(sums, len(chosen))],
                                      index=terms.reshape(-1)))
             self.known[out + unique[chosen]] = 0
@@ -362,5 +393,5 @@ class Listing:
         outs = p[2 + 2 * n_in:]
         writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
         for view in writes:
-            self.known[view.slots()] = 0
+            self.known[view.index] = 0
         self.blocks.append(Block("call", time, reads, writes, rule=self.rules[int(w["extra"])]))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import variable
+from .. import transforms, variable
 from .._program import Evaluator
 from ..tree import flatten, unpack
 from .arguments import FLOAT, Arguments
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .._typing import Function
 
 __all__ = ["Path"]
+
+ONE = np.ones(())
 
 
 class Path:
@@ -55,15 +57,20 @@ class Path:
         self.trace.check()
         self.n_function = len(self.trace.tape)        # records of the function itself; derivatives stand behind them
         self.n_outputs = len(self.outputs)
+        self.flowing = [k for k, place in enumerate(self.places) if place is not None and place[3]]  # with a gradient
         self.dtypes = [dtype_of(y, place, function) for y, place in zip(self.outputs, self.places, strict=True)]
         self.is_plain = unpack(out) is None and self.dtypes[0] == np.float64
         self.output_shapes = [np.shape(y) for y in self.outputs]
         self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
 
+    def typed(self, values: Sequence[Any]) -> list[Any]:
+        """Outputs with their dtypes: integers and truth values as such."""
+        return [v if dtype == np.float64 else np.asarray(v).astype(dtype)[()]
+                for v, dtype in zip(values, self.dtypes, strict=True)]
+
     def rebuilt(self, values: Sequence[Any]) -> Any:
-        """What the function returns: integers and truth values as such, in its containers."""
-        return self.rebuild_outputs([v if dtype == np.float64 else np.asarray(v).astype(dtype)[()]
-                                     for v, dtype in zip(values, self.dtypes, strict=True)])
+        """What the function returns, in its containers."""
+        return self.rebuild_outputs(self.typed(values))
 
     @property
     def active(self) -> list[Any]:
@@ -140,43 +147,55 @@ class Path:
     def _record_value(self) -> tuple[list[Any], list[Any]]:
         return [], self.outputs
 
-    def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any]) -> list[Any]:
-        """Gradients of the active inputs; zeros where nothing depends on one."""
+    def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any], exact: bool = False) -> list[Any]:
+        """Gradients of the active inputs; zeros where nothing depends on one, or nothing if `exact`."""
         pairs = [(y, seed) for y, seed in zip(outputs, seeds, strict=True) if variable.is_recorded(y)]
         active = self.active
-        if not pairs:
-            return [np.zeros(np.shape(x)) for x in active]
-        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True)
-        return [np.zeros(np.shape(x)) if g is None else g for g, x in zip(found, active, strict=True)]
+        found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True,
+                                       exact=exact)
+        return [np.full(np.shape(x), -0.0 if exact else 0.0) if g is None else g
+                for g, x in zip(found, active, strict=True)]
+
+    def further(self, likes: Sequence[Any]) -> list[Any]:
+        """Further inputs: seeds or tangents of these shapes."""
+        return [self.trace.input(np.zeros(np.shape(y)), FLOAT) for y in likes]
+
+    def along(self, seeds: Sequence[Any]) -> Any:
+        """The inner product of the outputs with seeds that may be nothing in places."""
+        return transforms.flowing([self.outputs[k] for k in self.flowing], [seeds[k] for k in self.flowing])
 
     def _record_grad(self) -> tuple[list[Any], list[Any]]:
         if "grad" not in self.__dict__:
-            self.grad = self.pulled(self.outputs, [np.ones(())])
+            self.grad = self.pulled(self.outputs, [ONE])
         return [], [*self.outputs, *self.grad]
 
     def _record_vjp(self) -> tuple[list[Any], list[Any]]:
-        seeds = [self.trace.input(np.zeros(np.shape(y)), FLOAT) for y in self.outputs]
-        return seeds, [*self.outputs, *self.pulled(self.outputs, seeds)]
+        seeds = self.further(self.outputs)
+        return seeds, [*self.outputs, *self.pulled([self.along(seeds)], [ONE])]
 
     def _record_jvp(self) -> tuple[list[Any], list[Any]]:
-        """The transpose of the transpose: the pull of a cotangent u is linear in u, its own pull is the push."""
-        tangents = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
-        pushed: list[Any] = []
-        for y in self.outputs:
-            push = None
-            if variable.is_recorded(y):
-                u = self.trace.input(np.zeros(np.shape(y)), FLOAT)
-                total = inner(self.pulled([y], [u]), tangents)
-                if variable.is_recorded(total):
-                    push = variable.recorded_pull([total], [np.ones(())], [u], live=True)[0]
-            pushed.append(np.zeros(np.shape(y)) if push is None else push)
-        return tangents, [*self.outputs, *pushed]
+        tangents = self.further(self.active)
+        return tangents, [*self.outputs, *transforms.recorded_push(self.outputs, self.active, tangents)]
+
+    # Those of the record that a call among Variables leaves: nothing stays -0.0.
+    def _record_pull(self) -> tuple[list[Any], list[Any]]:
+        seeds = self.further(self.outputs)
+        return seeds, self.pulled(self.outputs, seeds, exact=True)
+
+    def _record_pull_some(self) -> tuple[list[Any], list[Any]]:
+        """The same for seeds some elements of which are nothing."""
+        seeds = self.further(self.outputs)
+        return seeds, self.pulled([self.along(seeds)], [ONE], exact=True)
+
+    def _record_push(self) -> tuple[list[Any], list[Any]]:
+        tangents = self.further(self.active)
+        return tangents, transforms.recorded_push(self.outputs, self.active, tangents, exact=True)
 
     def _record_hvp(self) -> tuple[list[Any], list[Any]]:
         self._record_grad()
-        vectors = [self.trace.input(np.zeros(np.shape(x)), FLOAT) for x in self.active]
+        vectors = self.further(self.active)
         total = inner(self.grad, vectors)
-        return vectors, self.pulled([total], [np.ones(())])
+        return vectors, self.pulled([total], [ONE])
 
 
 def dtype_of(y: Any, place: Any, function: Function) -> Any:
@@ -185,8 +204,8 @@ def dtype_of(y: Any, place: Any, function: Function) -> Any:
         return np.dtype(np.float64) if place[3] else place[2]
     dtype = np.asarray(variable.value_of(y)).dtype
     if dtype.kind not in "fiub":
-        raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; numbers, arrays "
-                        "and containers of them are needed")
+        raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; "
+                        "numbers, arrays and containers of them are needed")
     return dtype if dtype.kind in "iub" else np.dtype(np.float64)
 
 

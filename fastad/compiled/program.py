@@ -123,11 +123,11 @@ def build(listing: Listing, wanted: Sequence[Any],
     """
     statistics: dict[str, Any] = {"records": listing.n_records}
     where = [*[listing.where(np.asarray(slots, np.int64)) for slots in wanted], *listing.guards]
-    listing.current = np.arange(len(listing.value))
     if passes:
         statistics["simplify"] = simplify(listing)
         statistics["blocks"] = simplify_blocks(listing)
-        where = [listing.current[slots] for slots in where]
+        alias = listing.current                       # each pass may have moved what the other left
+        where = [alias[alias[slots]] for slots in where]
     everything = np.concatenate([*where, np.zeros(1, np.int64)])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:

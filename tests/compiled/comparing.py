@@ -28,10 +28,10 @@ def same_bits(a, b):
 
 
 def agree(f, *calls, argnums=0, tol=1e-12, bits=False, **options):
-    """Value and gradient, with passes and without, in each call what the function gives eagerly; returns the compiled one.
+    """Value and gradient, with passes and without, are what the function gives eagerly; returns the compiled one.
 
-    Each call is a tuple of arguments, or the only argument; the first is traced. With `bits` the passes leave no trace in
-    the results.
+    Each call is a tuple of arguments, or the only argument; the first is traced. With `bits` the passes leave no trace
+    in the results.
     """
     made = [fa.compile(f, argnums, passes=passes, **options) for passes in (True, False)]
     for call in calls:

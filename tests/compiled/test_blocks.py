@@ -35,7 +35,8 @@ NO_IDENTITIES = {
 
 def vector_of(f):
     """A program whose output shows the bits of f, zeros with their signs."""
-    return lambda x: np.sum(np.copysign(1.0, f(x)) * np.arange(1.0, 21.0)) + np.sum(np.where(np.isfinite(f(x)), f(x), 0.0) * x[5])
+    return lambda x: (np.sum(np.copysign(1.0, f(x)) * np.arange(1.0, 21.0))
+                      + np.sum(np.where(np.isfinite(f(x)), f(x), 0.0) * x[5]))
 
 
 @pytest.mark.parametrize("f", [*IDENTITIES.values(), *NO_IDENTITIES.values()], ids=[*IDENTITIES, *NO_IDENTITIES])
@@ -62,14 +63,16 @@ def test_the_same_twice_is_computed_once():
 
 
 @pytest.mark.parametrize("f", [lambda x: x * 1.0, np.sin], ids=["identity", "shared"])
-@pytest.mark.parametrize("look", [lambda y: y[::-1], lambda y: y[::-2], lambda y: y[3:7][::-1], lambda y: y.reshape(4, 5).T,
+@pytest.mark.parametrize("look", [lambda y: y[::-1], lambda y: y[::-2], lambda y: y[3:7][::-1],
+                                  lambda y: y.reshape(4, 5).T,
                                   lambda y: np.broadcast_to(y[4], 20), lambda y: y[[3, 1, 1]], lambda y: y[19]])
 def test_views_of_what_is_gone(f, look):
     agree(lambda x: np.sum(f(x)) + np.sum(look(f(x)) ** 2 * 2.0), *X)
 
 
 def test_an_array_of_parts_that_are_gone():
-    agree(lambda x: np.sum(np.concatenate([x[:3] + 1, x[3:6] * 1.0, x[2:5] * 2, x[2:5] * 2]) ** 3 * np.arange(12.0)), *X)
+    agree(lambda x: np.sum(np.concatenate([x[:3] + 1, x[3:6] * 1.0, x[2:5] * 2, x[2:5] * 2]) ** 3 * np.arange(12.0)),
+          *X)
     agree(lambda x: np.sum(np.where(np.isfinite(x * 1.0), x * 1.0, 0.0) * x[5]), *X, EDGES, -EDGES)
     agree(lambda x: np.sum(np.stack([x * 1.0, np.sin(x), np.sin(x)])[::-1] ** 3 * np.arange(60.0).reshape(3, 20)), *X)
 

@@ -1,6 +1,7 @@
 """Constant folding, exact identities and common subexpressions of operations on arrays."""
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -67,15 +68,16 @@ def same_space(view: View, out: View) -> bool:
     return view.shape == out.shape and view.strides == out.strides
 
 
-def inner_bounds(code: Listing) -> Any:
-    """By slot: whether an operand looks at it and the slot before it at once, which must stay neighbours then."""
-    steps = np.zeros(len(code.value) + 2, np.int64)
-    for block in code.blocks:
-        for view in block.reads:
-            if view.size:
-                steps[view.bounds[0] + 1] += 1
-                steps[view.bounds[1] + 1] -= 1
-    return np.cumsum(steps) > 0
+class Straddled:
+    """Knows between which slots a view of some block looks across."""
+
+    def __init__(self, code: Listing) -> None:
+        bounds = [view.bounds for block in code.blocks for view in (*block.reads, *block.writes) if view.size]
+        self.lows, self.highs = [sorted(ends) for ends in zip(*bounds, strict=True)] if bounds else [[], []]
+
+    def __call__(self, slot: int) -> bool:
+        """Whether a view begins before the slot and ends there or behind it."""
+        return bisect_left(self.lows, slot) > bisect_left(self.highs, slot)
 
 
 def simplify_blocks(code: Listing) -> dict[str, int]:
@@ -85,9 +87,11 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
     for block in code.blocks:
         for view in block.writes:
             written[view.base] = written.get(view.base, 0) + 1
-    inner = inner_bounds(code)
+    straddled = Straddled(code)
     left, shared, identities = [], 0, 0
-    alias = np.arange(len(code.value))                # slot -> where its value stands
+    if code.current is None:
+        code.current = np.arange(len(code.value))
+    alias = code.current                              # slot -> where its value stands
 
     def now(view: View) -> View:
         return View(int(alias[view.base]), view.shape, view.strides) if view.size else view
@@ -104,7 +108,7 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
             identities += 1
             continue
         dense = (len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
-                 and not inner[out.base] and not inner[out.base + out.size])
+                 and not straddled(out.base) and not straddled(out.base + out.size))
         same = simplified(code, block)
         key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])
         if dense and same is not None and same_space(same, out):
@@ -121,5 +125,5 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
                 found[key] = block
             left.append(block)
     code.blocks = left
-    code.a, code.b, code.current = [alias[slots] for slots in (code.a, code.b, code.current)]
+    code.a, code.b = alias[code.a], alias[code.b]
     return {"identities": identities, "shared": shared}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ... import _passes
-from ..listing import Block, Listing, View, line
+from ..listing import OPCODE, Block, Listing, View, line
 from .simplify import select
 
 __all__ = ["join_chains"]
@@ -17,9 +17,14 @@ SHORTEST = 8
 
 def join_chains(code: Listing, wanted: Any) -> int:
     """Turn chains of additions into blocks; returns how many records that takes away."""
+    if np.count_nonzero(code.op == OPCODE["add"]) < SHORTEST:
+        return 0
     uses = np.zeros(len(code.value), np.int32)
-    for slots in (code.a, code.b, wanted, *[slots for block in code.blocks for slots in block.read_slots()]):
-        _passes.count_uses(np.ascontiguousarray(slots), uses)
+    for index in (code.a, code.b, wanted, *[index for block in code.blocks for index in block.read_index()]):
+        if isinstance(index, slice):
+            uses[index] += 1
+        else:
+            _passes.count_uses(np.ascontiguousarray(index), uses)
     last, start, first, count, terms, member = _passes.find_chains(code.op, code.v, code.a, code.b, uses, SHORTEST)
     if not len(last):
         return 0

@@ -27,10 +27,10 @@ def drop_dead(code: Listing, wanted: Any) -> int:
     for k in range(len(parts) - 1, -1, -1):
         if k < len(code.blocks):
             block = code.blocks[k]
-            block.live = any(live[view.slots()].any() for view in block.writes)
+            block.live = any(live[view.index].any() for view in block.writes if view.size)
             if block.live:
-                for slots in block.read_slots():
-                    live[slots] = 1
+                for index in block.read_index():
+                    live[index] = 1
         first, last = parts[k]
         _passes.mark_live(code.v[first:last], code.a[first:last], code.b[first:last], live, keep[first:last])
     before = len(code.op) + len(code.blocks)

@@ -101,7 +101,8 @@ class Emitter:
             if step.kind == "fill":
                 needed.append(step.operands[0])
             if step.block is not None:
-                needed += [np.array([view.base]) for view in step.block.reads if view.size and view.bounds[0] == view.bounds[1]]
+                needed += [np.array([view.base]) for view in step.block.reads
+                           if view.size and view.bounds[0] == view.bounds[1]]
         marks = np.zeros(len(known), bool)
         for slots in needed:
             marks[slots] = True
@@ -265,7 +266,7 @@ class Emitter:
         return {new: read[old] for new, (old, step) in enumerate(steps) if step.in_run}
 
     def _split(self) -> None:
-        """Split what writes its results in a row where they do not stand so, and long lines where an operand goes on elsewhere."""
+        """Split what writes in a row where its results do not stand so, and lines whose operand goes on elsewhere."""
         steps: list[Step] = []
         lines: dict[int, list[tuple[str, Any]]] = {}
         for k, step in enumerate(self.steps):

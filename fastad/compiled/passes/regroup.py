@@ -53,16 +53,16 @@ def depths(code: Listing) -> tuple[Any, Any]:
     depth = np.zeros(len(code.value), np.int32)
     shape = np.zeros(len(code.value), np.uint64)
     for k, view in enumerate(code.inputs):
-        shape[view.slots()] = 1000 + k
+        shape[view.index] = 1000 + k
     for k, (first, last) in enumerate(stretches(code)):
         _passes.levels_of(code.op[first:last], code.v[first:last], code.a[first:last], code.b[first:last], depth, shape)
         if k < len(code.blocks):
             block = code.blocks[k]
-            below = max((int(depth[slots].max()) for slots in block.read_slots() if len(slots)), default=0)
-            below = max([below, *[int(depth[view.slots()].max()) for view in block.writes if view.size]])
+            below = max((int(depth[index].max()) for index in block.read_index()), default=0)
+            below = max([below, *[int(depth[view.index].max()) for view in block.writes if view.size]])
             for j, view in enumerate(block.writes):
-                depth[view.slots()] = below + 1
-                shape[view.slots()] = hash_of(block, k, j)
+                depth[view.index] = below + 1
+                shape[view.index] = hash_of(block, k, j)
             block.extra["depth"] = below + 1
     return depth, shape
 
@@ -114,6 +114,8 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> list[Step]:
 
 def put_in_order(code: Listing, steps: list[Step]) -> None:
     """Order the elements of each group as those of its operands are ordered, so that operands are read in a row."""
+    if all(step.block is not None for step in steps if step.kind == "line"):
+        return
     rank = np.arange(len(code.value))
     for step in steps:
         if step.kind != "line":

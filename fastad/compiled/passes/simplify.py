@@ -14,6 +14,8 @@ __all__ = ["simplify"]
 def simplify(code: Listing, fold: bool = True, common: bool = True) -> dict[str, int]:
     """Simplify the scalar records; results are unchanged to the last bit (``x ** 2`` becomes ``x * x``).
 
+    Afterwards ``code.current`` says where the value of each slot is.
+
     Returns
     -------
     dict
@@ -28,7 +30,7 @@ def simplify(code: Listing, fold: bool = True, common: bool = True) -> dict[str,
         if block.index is not None:
             block.index = alias[block.index]
         block.reads = [renamed(view, alias) for view in block.reads]
-    code.current = alias[code.current]
+    code.current = alias
     return {"folded": folded, "identities": identities, "shared": shared}
 
 
