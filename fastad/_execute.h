@@ -5,6 +5,7 @@
  */
 #ifndef FASTAD_EXECUTE_H
 #define FASTAD_EXECUTE_H
+#define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define RUN_STRIP 512  /* slots of a strip: what a run works on stays in the first-level cache */
 
 enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL, K_COPY, K_SUM };
@@ -43,12 +44,25 @@ static void add_up(ssize n, const double *x, double *v, ssize lanes, int first) 
     else for (ssize i = 0; i < n; i++) fa_add_into(lanes, x + i * lanes, v);
 }
 
-/* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache. */
-static void execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work,
+/* Whether a signal came whose handler has raised; called with the GIL or without. */
+static int interrupted(void) {
+    PyGILState_STATE state = PyGILState_Ensure();
+    const int raised = PyErr_CheckSignals();
+    PyGILState_Release(state);
+    return raised;
+}
+
+/* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. */
+static int execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work,
                         const fa_region *regions) {
     const ssize n = (ssize)p->n, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
+    ssize work_done = 0;
     for (ssize start = 0; start < n; start += strip) {
         const ssize m = n - start < strip ? n - start : strip;
+        if ((work_done += m * count * lanes) > LONG_RUN) {
+            work_done = 0;
+            if (interrupted()) return -1;
+        }
         for (const fa_instruction *q = p; q < p + count; q++) {
             const double *x = operand_at(q->a + (q->aa ? start : 0), q->ra, regions, w, lanes), *y = 0;
             if (q->ia >= 0) {
@@ -67,6 +81,7 @@ static void execute_run(const fa_instruction *p, ssize count, const int64_t *poo
             fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? start : 0)) * lanes);
         }
     }
+    return 0;
 }
 
 /* Scalar instructions on lanes. */
@@ -129,7 +144,7 @@ static void execute_matmul(const int64_t *p, const double *a, const double *b, d
             }
 }
 
-/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped. */
+/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has raised. */
 static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
                         const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
     for (ssize i = first; i < last; i++) {
@@ -140,7 +155,7 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             else execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
             break;
         case K_RUN:
-            execute_run(p + 1, (ssize)p->count, pool, w, lanes, work, regions);
+            if (execute_run(p + 1, (ssize)p->count, pool, w, lanes, work, regions)) return -1;
             i += (ssize)p->count;
             break;
         case K_MAP: case K_ADD: execute_map(p, pool, w, lanes, regions); break;

@@ -149,6 +149,8 @@ cdef class Code:
             else:
                 at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             k += 2
+            if at < 0:
+                return -1
             if at == n:
                 break
             if self._stops[k]:

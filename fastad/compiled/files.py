@@ -78,7 +78,16 @@ def form_in(form: Any) -> Any:
 
 
 def save(function: Compiled, path: Any) -> None:
-    """Write the programs of a compiled function to a file.
+    """Write the programs of a compiled function to a file; errors are those of `packed`."""
+    target = FilePath(path)
+    content = packed(function)
+    partial = target.with_name(target.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(target)                           # nothing is half-written
+
+
+def packed(function: Compiled) -> bytes:
+    """The content of a file with the programs of a compiled function.
 
     Raises
     ------
@@ -90,8 +99,7 @@ def save(function: Compiled, path: Any) -> None:
     """
     writer = Writer()
     groups = []
-    for key, paths in function.cache.items():
-        text = repr(key)
+    for text, paths in {**function.saved, **{repr(key): paths for key, paths in function.cache.items()}}.items():
         if " at 0x" in text:
             raise TypeError(f"save: a static argument of {function.name} is written {text}, which names a place in "
                             "memory")
@@ -106,10 +114,7 @@ def save(function: Compiled, path: Any) -> None:
               "arrays": [[a.dtype.str, list(a.shape)] for a in writer.arrays]}
     text_bytes = json.dumps(header).encode()
     body = b"".join([MAGIC, len(text_bytes).to_bytes(8, "little"), text_bytes, *[a.tobytes() for a in writer.arrays]])
-    target = FilePath(path)
-    partial = target.with_name(target.name + ".part")
-    partial.write_bytes(body + hashlib.sha256(body).digest())
-    partial.replace(target)                           # nothing is half-written
+    return body + hashlib.sha256(body).digest()
 
 
 def saved_path(path: Path, every: Sequence[Path], writer: Writer) -> dict[str, Any]:
@@ -177,7 +182,11 @@ def load(path: Any) -> Compiled:
     >>> fa.load(name).grad(np.array([1.0, 5.0]))
     array([ 2., 10.])
     """
-    raw = FilePath(path).read_bytes()
+    return unpacked(FilePath(path).read_bytes())
+
+
+def unpacked(raw: bytes) -> Compiled:
+    """The compiled function that `packed` has made bytes of."""
     if len(raw) < len(MAGIC) + 40 or raw[:len(MAGIC)] != MAGIC:
         damaged("the first bytes are not those of a saved program")
     if hashlib.sha256(raw[:-32]).digest() != raw[-32:]:

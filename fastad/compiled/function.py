@@ -127,6 +127,9 @@ class Compiled(Replay):
         return f"<compiled {self.name}: {len(self.programs)} programs>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.saved:                                # of a loaded one there are the programs alone
+            from .files import packed, unpacked
+            return unpacked, (packed(self),)
         return _recompile, (self.f, self.argnums[0] if self.single else tuple(self.argnums), tuple(self.static),
                             self.audit, self.passes)
 

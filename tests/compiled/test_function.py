@@ -1,6 +1,8 @@
 """fastad.compiled.function and .arguments: calls of every form, guards, paths, captured data."""
 import math
+import signal
 import threading
+import time
 import warnings
 from collections import OrderedDict, namedtuple
 from dataclasses import dataclass
@@ -578,3 +580,21 @@ def test_rows_of_a_batch_that_take_another_branch_share_numbers():
     X = np.array([[1.0, 2.0], [-1.0, 2.0], [3.0, 4.0], [-3.0, 4.0]])
     np.testing.assert_array_equal(c.batch(X, 2.0, in_axes=(0, None)), [2.0, 0.0, 6.0, 2.0])
     np.testing.assert_array_equal(c.batch.grad(X, 2.0, in_axes=(0, None)), [[2.0, 0.0], [0.0, 1.0]] * 2)
+
+
+def test_interrupt_in_a_long_run():
+    c = fa.compile(lambda x: np.sum(np.exp(np.sin(np.cos(x))) * np.tanh(x) * np.arctan2(x, 1.5) + np.log1p(x * x)))
+    x = rng.normal(size=1_000_000)
+    want = c.grad(x)
+    sent = []
+
+    def send():
+        sent.append(time.perf_counter())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    threading.Timer(0.05, send).start()
+    with pytest.raises(KeyboardInterrupt):
+        for _ in range(100):
+            c.grad(x)
+    assert time.perf_counter() - sent[0] < 0.25
+    close(c.grad(x), want, 0.0)

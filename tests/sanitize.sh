@@ -1,0 +1,23 @@
+#!/bin/sh
+# Runs tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer, in a copy: the modules of the checkout stay.
+#
+#   tests/sanitize.sh [arguments of pytest, default: tests]
+#
+# PYTHON names the interpreter (default: python), which needs what the tests need; gcc and its libasan have to be there.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+python=${PYTHON:-python}
+copy=${SANITIZE_DIR:-$root/build/sanitize}
+mkdir -p "$copy"
+(cd "$root" && git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf -) | tar -xf - -C "$copy"
+cd "$copy"
+sanitizers=address,undefined
+# Function pointers of NumPy's loops and Cython's are called through casts: not an error of ours to look for.
+flags="-fsanitize=$sanitizers -fno-sanitize=function,vptr -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
+CC=gcc CFLAGS="$flags" LDFLAGS="-fsanitize=$sanitizers" "$python" setup.py -q build_ext --inplace
+preload=$(gcc -print-file-name=libasan.so)
+# Python frees nothing at its end, so leaks are not looked for; its own allocator would hide what we want to see.
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1
+export UBSAN_OPTIONS=print_stacktrace=1
+export PYTHONMALLOC=malloc
+LD_PRELOAD=$preload exec "$python" -m pytest -q -p no:cacheprovider "${@:-tests}"
