@@ -2,11 +2,22 @@
 #ifndef FASTAD_HANDLES_H
 #define FASTAD_HANDLES_H
 #include <Python.h>
+#include <string.h>
 
 #define FA_FREE_HANDLES 512
 
 /* A dead handle brought back to life, as a new reference. */
 static inline PyObject *fa_revive(PyObject *o, PyTypeObject *type) { return PyObject_Init(o, type); }
+
+/* A new handle that looks like another one and has no header for the garbage collector; references are the caller's. */
+static inline PyObject *fa_copy_handle(PyObject *blank, PyTypeObject *type) {
+    PyObject *o = (PyObject *)PyObject_Malloc(type->tp_basicsize);
+    if (o == NULL) return NULL;
+    memcpy((char *)o + sizeof(PyObject), (char *)blank + sizeof(PyObject), type->tp_basicsize - sizeof(PyObject));
+    return PyObject_Init(o, type);
+}
+
+static inline Py_ssize_t fa_references(PyObject *o) { return Py_REFCNT(o); }
 
 /* What is being raised while an object dies, put aside: what follows may call Python. */
 typedef struct { PyObject *type, *value, *trace; } fa_error;

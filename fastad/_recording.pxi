@@ -11,7 +11,7 @@ cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layo
         n_free_handles -= 1
         h = <Variable>fa_revive(free_handles[n_free_handles], <PyTypeObject *>Variable)
     else:
-        h = Variable.__new__(Variable)
+        h = new_handle()
     if layout is not SCALAR:
         h.layout = layout
     h.offset = offset
@@ -21,31 +21,9 @@ cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layo
     return h
 
 
-cdef void recycle(PyObject *o) noexcept:
-    """tp_dealloc of Variable: plain handles go to the free list, as a scalar without a tape."""
-    global n_free_handles
-    cdef fa_error error
-    if (n_free_handles < FA_FREE_HANDLES and fa_recyclable(o, <PyTypeObject *>Variable) and (<Variable>o).linked
-            and (<Variable>o).extra is None):
-        if (<Variable>o).newer is NULL:               # may cut the tape: rules die, whose variables fill the list
-            fa_put_aside(&error)
-            unlink(<void *>o)
-            fa_raise_again(&error)
-        else:
-            unlink(<void *>o)
-        (<Variable>o).tape = None
-        (<Variable>o).layout = SCALAR
-        if n_free_handles < FA_FREE_HANDLES:
-            free_handles[n_free_handles] = o
-            n_free_handles += 1
-            return
-    forget_leaf(<void *>o)
-    full_dealloc(o)
-
-
 cdef Variable with_data(object data, State state):
     """A Variable with data of its own: a leaf or a constant. `data` is a float64 array nobody else writes to."""
-    cdef Variable h = Variable.__new__(Variable)
+    cdef Variable h = Variable.__new__(Variable) if state == LEAF else new_handle()
     if not data.flags.c_contiguous:
         data = np.array(data, order="C")
     h.layout = layout_of(data.shape)

@@ -88,6 +88,7 @@ cdef class Binding:
     cdef unsigned long version        # of the leaf's data when it was copied
 
 
+@cython.no_gc                         # its Variable shows the collector what is in it
 cdef class Storage:
     """What a Variable has beyond its view: data of its own, gradient, name, hooks."""
     cdef public object data           # float64 array; np.float64 for a freed number; None
@@ -101,7 +102,7 @@ cdef class Storage:
     cdef bint exposed                 # the user holds, or held since the last check, the data array
 
 
-@cython.no_gc                         # a handle owns no container; tracking each would cost more than the operation
+@cython.no_gc                         # tracking each would cost more than the operation; see _leaves.pxi
 cdef class Handle:
     """A view on the tape: (tape, offset, layout), linked into the tape's list of living handles."""
     cdef Tape tape
@@ -114,6 +115,7 @@ cdef class Handle:
     cdef void *newer
     cdef State state
     cdef bint linked
+    cdef bint collectable             # has the garbage collector's header in front
     cdef object __weakref__
 
 

@@ -90,6 +90,7 @@ cdef class Binding:
 
 
 @cython.final
+@cython.no_gc
 cdef class Storage:
     pass
 

@@ -7,7 +7,7 @@ cimport cython
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from cpython.slice cimport PySlice_Check
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.math cimport NAN
@@ -63,9 +63,25 @@ cdef dict methods = {}                # name of a method -> function of the Vari
 cdef extern from "_handles.h":
     ctypedef struct PySequenceMethods:
         void *sq_item
+    ctypedef int (*visitproc)(PyObject *, void *) noexcept
     ctypedef struct PyTypeObject:
         void (*tp_dealloc)(PyObject *) noexcept
+        PyObject *(*tp_alloc)(PyTypeObject *, Py_ssize_t) noexcept
+        void (*tp_free)(void *) noexcept
+        int (*tp_is_gc)(PyObject *) noexcept
+        int (*tp_traverse)(PyObject *, visitproc, void *) noexcept
+        int (*tp_clear)(PyObject *) noexcept
+        unsigned long tp_flags
         PySequenceMethods *tp_as_sequence
+    unsigned long Py_TPFLAGS_HAVE_GC
+    PyTypeObject *Py_TYPE(PyObject *) noexcept
+    PyObject *PyType_GenericAlloc(PyTypeObject *, Py_ssize_t) noexcept
+    bint PyObject_IS_GC(PyObject *) noexcept
+    void PyObject_GC_UnTrack(void *) noexcept
+    void PyObject_GC_Del(void *) noexcept
+    void PyObject_Free(void *) noexcept
+    PyObject *fa_copy_handle(PyObject *blank, PyTypeObject *type) noexcept
+    Py_ssize_t fa_references(PyObject *o) noexcept
     enum:
         FA_FREE_HANDLES
     ctypedef struct fa_error:
@@ -80,6 +96,7 @@ cdef int n_free_handles = 0
 cdef void (*full_dealloc)(PyObject *) noexcept
 
 
+include "_leaves.pxi"
 include "_recording.pxi"
 include "_building.pxi"
 include "_indexing.pxi"
@@ -762,10 +779,7 @@ def call_row(str name, *args):
     return operator_call(op, args[0], args[1])
 
 
-full_dealloc = (<PyTypeObject *>Variable).tp_dealloc
-(<PyTypeObject *>Variable).tp_dealloc = recycle
-# No sequence for NumPy: it would turn the TypeError of a misuse into a ValueError about sequences.
-(<PyTypeObject *>Variable).tp_as_sequence.sq_item = NULL
+meet_collector()
 
 
 include "_functions.pxi"

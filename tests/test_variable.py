@@ -1,7 +1,9 @@
 """Variables: values as NumPy's, conversions, indexing, in-place writes, constants, contexts; random programs."""
 import copy
+import gc
 import math
 import pickle
+import threading
 import weakref
 
 import numpy as np
@@ -536,3 +538,97 @@ def test_values_are_those_of_numpy_and_scipy(op):
         for k in range(0, want.size, 17):
             scalar = fa.variable.value_of(ours(*(fa.Variable(a[k]) for a in args)))
             assert distance(scalar, want[k]) <= op.ulp, [a[k] for a in args]
+
+
+# ---- garbage -------------------------------------------------------------------------------------------------
+class Parameter(fa.Variable):
+    """A subclass with attributes."""
+
+
+def hook(x):
+    x.register_hook(lambda g: x.zero_grad())
+
+
+def name(x):
+    x.name = [x]
+
+
+def attribute(x):
+    x.myself = x
+
+
+@pytest.mark.parametrize("used", [False, True])
+@pytest.mark.parametrize(("make", "tie"), [
+    (fa.Variable, hook), (fa.Variable, name), (Parameter, hook), (Parameter, attribute),
+    (lambda a: pickle.loads(pickle.dumps(fa.Variable(a))), hook)])
+def test_leaves_in_cycles_are_collected(make, tie, used):
+    x, other = make(np.ones(3)), fa.Variable(np.ones(3))
+    tie(x)
+    if used:
+        np.sum(x * other).backward()
+        y = x * other                                 # noqa: F841  the graph outlives the leaf
+    ref = weakref.ref(x)
+    del x
+    gc.collect()
+    assert ref() is None
+    other.zero_grad()
+    np.sum(other * other).backward()                  # the tape was told
+    assert np.all(other.grad == 2.0)
+
+
+def test_a_leaf_and_the_tape_of_an_ended_thread_are_collected():
+    refs = []
+
+    def work():
+        x = fa.Variable(np.ones(3))
+        hook(x)
+        y = x * 2.0
+        y.register_hook(lambda g: None)
+        y.backward(seed=np.ones(3))
+        refs.append(weakref.ref(x))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    gc.collect()
+    assert refs[0]() is None
+
+
+@pytest.mark.parametrize("make", [fa.Variable, Parameter])
+def test_a_living_leaf_survives_collections(make):
+    x = make(2.0, name="x")
+    seen = []
+    x.register_hook(lambda g: seen.append((x.value, g)))
+    y = x * x
+    gc.collect()
+    y.backward()
+    gc.collect()
+    assert seen == [(2.0, 4.0)] and x.grad == 4.0 and x.name == "x"
+
+
+def test_intermediates_are_no_work_for_the_garbage_collector():
+    x = fa.Variable(2.0)
+    ys = [x * 2.0 for _ in range(2000)]               # more than the free list has
+    assert gc.is_tracked(x) and not any(gc.is_tracked(y) for y in (*ys, x.detach()))
+    refs = [weakref.ref(ys[0]), weakref.ref(ys[-1]), weakref.ref(x)]
+    holder = [ys, x]
+    holder.append(holder)
+    del ys, x, holder
+    gc.collect()
+    assert [ref() for ref in refs] == [None] * 3
+
+
+def test_recording_while_garbage_is_collected():
+    """A collection at any allocation takes nothing off the tape that is still needed."""
+    threshold = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        x = fa.Variable(2.0)
+        hook(x)
+        ys = [x * float(k) + fa.Variable(1.0) for k in range(700)]
+        y = sum(ys[1:], ys[0])
+        x = fa.Variable(3.0)
+        (y * x).backward()
+    finally:
+        gc.set_threshold(*threshold)
+    assert x.grad == 2.0 * 699 * 350 + 700
