@@ -363,8 +363,8 @@ cdef void calm(Tape t) noexcept:
             fa_follow(t.wide, resized(t.wide.base, 2 * t.n_wide + FIRST_WIDE))
         if t.n_pool * 16 < t.pool.shape[0]:
             fa_follow(t.pool, resized(t.pool.base, 2 * t.n_pool + FIRST_POOL))
-    except MemoryError:
-        pass                              # no room for the smaller copy: the large one stays
+    except (MemoryError, BufferError):
+        pass                              # the large ones stay
     t.limit()
 
 

@@ -9,10 +9,14 @@ cdef struct Room:
 cdef extern from *:
     """
     /* Sends the view of a column to where the column stands now: to take a new view could fail. */
-    #define fa_follow(view, room) ((view).data = (char *)(room).first, (view).shape[0] = (room).n)
+    #define fa_follow(column, room) \
+        ((column).memview->view.buf = (column).data = (char *)(room).first, (column).shape[0] = (room).n)
     """
     void fa_follow(...) noexcept
 
+
+cdef enum:
+    SPARE = 1 << 26                   # bytes; malloc keeps no block of that size when it is freed
 
 #: FASTAD_TIGHT=1 in the environment: columns begin tiny and never grow further than they must, so that the tape is
 #: collected at nearly every operation. For tests.
@@ -22,28 +26,22 @@ cdef Py_ssize_t FIRST_RECORDS = 1 << (3 if TIGHT else 14)
 cdef Py_ssize_t FIRST_WIDE = 1 << (1 if TIGHT else 8)
 cdef Py_ssize_t FIRST_POOL = 1 << (4 if TIGHT else 12)
 
-NUMBER, LINK, INTEGER = np.dtype(np.float64), np.dtype(np.uint64), np.dtype(np.int64)
 WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "b", "n", "sv", "sx", "sy", "layout")]
                      + [("extra", np.int32)] + [(name, np.uint8) for name in ("kind", "op", "flags", "unused")])
 
 
 @cython.final
 cdef class Column:
-    """The memory of a column. One typed memoryview of the tape looks at it, and nobody else while it may move."""
+    """The memory of a column, which moves; the tape's view of it follows. Others that look at it keep it from moving."""
     cdef Room room
     cdef Py_ssize_t itemsize, exports
     cdef bytes format
-
-    def __cinit__(self, dtype, Py_ssize_t n):
-        self.itemsize = dtype.itemsize
-        self.format = memoryview(np.empty(0, dtype)).format.encode()
-        self.resize(n)
 
     def __dealloc__(self):
         PyMem_RawFree(self.room.first)
 
     cdef int resize(self, Py_ssize_t n) except -1:
-        """Change the capacity and keep the entries; a MemoryError leaves all as it was."""
+        """Change the capacity and keep the entries, which may move; an exception leaves all as it was."""
         cdef void *moved
         if self.exports > 1:
             raise BufferError("fastad: a column of the tape cannot be resized while it is looked at")
@@ -56,20 +54,42 @@ cdef class Column:
         return 0
 
     def __getbuffer__(self, Py_buffer *b, int flags):
+        b.format, b.internal = self.format, NULL
         b.buf, b.obj = self.room.first, self
         b.len, b.itemsize, b.readonly = self.room.n * self.itemsize, self.itemsize, False
         b.ndim, b.shape, b.strides, b.suboffsets = 1, &self.room.n, &self.itemsize, NULL
-        b.format, b.internal = self.format, NULL
         self.exports += 1
 
     def __releasebuffer__(self, Py_buffer *b):
         self.exports -= 1
 
 
+cdef Column new_column(dtype, Py_ssize_t n):
+    """A column of n undefined entries."""
+    cdef Column self = Column.__new__(Column)
+    self.itemsize = dtype.itemsize
+    self.format = memoryview(np.empty(0, dtype)).format.encode()
+    self.resize(n)
+    return self
+
+
 cdef Py_ssize_t larger(Py_ssize_t have, Py_ssize_t need) noexcept:
     """The capacity to grow to: half as much again for large columns, twice for small ones."""
     cdef Py_ssize_t grown = have * 2 if have < (1 << 24) else have + have // 2
     return grown if grown > need and not TIGHT else need
+
+
+cdef int grow(Column column, Py_ssize_t n) except -1:
+    """Make a column larger, if that leaves as much again free: for the adjoints, and for whoever handles a MemoryError."""
+    cdef Py_ssize_t twice = 2 * n - column.room.n
+    cdef void *spare
+    if n * column.itemsize >= SPARE:
+        spare = PyMem_RawMalloc(twice * column.itemsize)
+        if spare is NULL:
+            raise MemoryError(f"fastad: no memory for a column of {n * column.itemsize} bytes and its mirror")
+        PyMem_RawFree(spare)
+    column.resize(n)
+    return 0
 
 
 cdef Room resized(Column column, Py_ssize_t n) except *:
@@ -86,8 +106,8 @@ cdef Room grown(Column column, Py_ssize_t need, Py_ssize_t share) except *:
     cdef Py_ssize_t have = column.room.n
     if need > have or (need * share > have and not TIGHT):
         try:
-            column.resize(larger(have, need))
+            grow(column, larger(have, need))
         except MemoryError:
             if need > have:
-                column.resize(need)
+                grow(column, need)
     return column.room

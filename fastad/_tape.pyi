@@ -17,6 +17,9 @@ class _BuildInfo(TypedDict):
     dispatch: str
 
 @final
+class Column: ...
+
+@final
 class Layout:
     @property
     def ndim(self) -> int: ...

@@ -8,7 +8,7 @@ Nothing moves between `reserve` and the record it was called for. Only `reserve`
 renumber slots), so offsets are read after it.
 """
 cimport cython
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawRealloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree, PyMem_RawMalloc, PyMem_RawRealloc
 from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray
@@ -122,13 +122,13 @@ cdef class Tape:
     """
 
     def __cinit__(self):
-        self.value = Column(NUMBER, FIRST_SLOTS)
-        self.adjoint = Column(NUMBER, 1)
-        self.link = Column(LINK, FIRST_RECORDS)
-        self.dx = Column(NUMBER, FIRST_RECORDS)
-        self.dy = Column(NUMBER, FIRST_RECORDS)
-        self.wide = Column(WIDE_TYPE, FIRST_WIDE)
-        self.pool = Column(INTEGER, FIRST_POOL)
+        self.value = new_column(np.dtype(np.float64), FIRST_SLOTS)
+        self.adjoint = new_column(np.dtype(np.float64), 1)
+        self.link = new_column(np.dtype(np.uint64), FIRST_RECORDS)
+        self.dx = new_column(np.dtype(np.float64), FIRST_RECORDS)
+        self.dy = new_column(np.dtype(np.float64), FIRST_RECORDS)
+        self.wide = new_column(WIDE_TYPE, FIRST_WIDE)
+        self.pool = new_column(np.dtype(np.int64), FIRST_POOL)
         self.objects = []
         self.leaves = []
         self.hooks = {}
@@ -398,8 +398,7 @@ cdef class Tape:
         if self.busy:
             raise RuntimeError("fastad: this tape is already being swept; backward() cannot be called from a hook or gate on it")
         if self.adjoint.shape[0] < self.n_slots:
-            fa_follow(self.adjoint, resized(self.adjoint.base, min(self.value.shape[0],
-                                                                   larger(self.adjoint.shape[0], self.n_slots))))
+            fa_follow(self.adjoint, resized(self.adjoint.base, min(self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots))))
         if first < self.n_slots:
             fill(self.n_slots - first, NOTHING, &self.adjoint[first])
         self.adjoint[0] = NOTHING

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,6 +247,48 @@ def test_out_of_memory_is_an_error_that_leaves_the_tape_usable():
             print("usable", n > 5)
         """)
     assert out.split() == ["usable", "True"]
+
+
+def test_a_column_that_somebody_looks_at_does_not_move():
+    def work():
+        x = fa.Variable(np.full(1000, 1.25))
+        y = x * 2.0
+        columns = [m.base for m in gc.get_objects() if type(m).__name__ == "memoryview" and type(m.base).__name__ == "Column"]
+        value = next(v for v in map(np.asarray, columns) if v.dtype == float and v[1] == 1.25)
+        with pytest.raises(BufferError, match="looked at"):
+            for _ in range(100):
+                y = y * 1.0
+        assert np.all(value[1:fa.tape().values.size] == fa.tape().values[1:]) and np.all(y.value == 2.5)
+        del value
+        for _ in range(100):
+            y = y * 1.0
+        y.backward(seed=np.ones(1000))
+        assert np.all(x.grad == 2.0)
+
+    fresh_tape(work)
+
+
+@pytest.mark.parametrize("files", [("test_variable.py", "test_reviewed.py"), ("test_transforms.py", "test_custom.py"),
+                                   ("numpy_api/test_indexing.py", "numpy_api/test_reductions.py")], ids=lambda f: f[0])
+def test_the_suite_on_a_tape_that_is_always_full(files):
+    """Nothing may depend on when the tape is collected, nor on room that nobody has reserved."""
+    tests = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *(str(tests / f) for f in files)],
+                          capture_output=True, text=True, cwd=tests.parent, env=os.environ | {"FASTAD_TIGHT": "1"})
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_a_tight_tape_is_collected_all_the_time():
+    out = python("""
+        import os
+        os.environ["FASTAD_TIGHT"] = "1"
+        import fastad as fa
+        y = x = fa.Variable(0.5)
+        for _ in range(1000):
+            y = fa.sin(y) + x
+        print(fa.tape().n_collections > 1000, fa.tape().nbytes < 50 * 2000)
+        """)
+    assert out.split() == ["True", "True"]
 
 
 def test_ctrl_c_interrupts_a_sweep_and_the_tape_stays_usable():
