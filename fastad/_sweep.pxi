@@ -64,44 +64,46 @@ cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx,
                                  Py_ssize_t guarded, bint *outside) noexcept nogil:
     """Sweep scalar records down to `stop` or the next wide or freed record.
 
-    An adjoint that the next record reads goes on in a register instead of through memory; and 0.0, which makes a sum a
-    number that cannot be mistaken for nothing, is added to the old adjoint before the product arrives: both keep the
-    chain of dependent operations short, which runs from adjoint to adjoint. A missing operand has distance 0 and goes to
-    slot 0, so that the loop has no branch for it.
+    An adjoint that the next record reads goes on in a register, and where nothing else has contributed to it as the bare
+    product: a chain of dependent operations runs from adjoint to adjoint, and one multiplication is the shortest. 0.0,
+    which makes a sum a number that cannot be mistaken for nothing, is added off that chain, and off the one that runs
+    through the adjoint of an operand that many records share.
     """
     cdef Py_ssize_t rec = c.rec, slot = c.slot - 1, x, y
     cdef uint64_t k
-    cdef double g, dg = 0.0
-    cdef bint carried = False
+    cdef double g
     while rec > stop:
         k = link[rec - 1]
         if FA_UNLIKELY(k & 255 == OP_WIDE):
             break
         rec -= 1
-        if FA_LIKELY(carried):
-            g = dg
-            carried = False
-        else:
-            g = adjoints[slot]
-            if is_nothing(g):
-                slot -= 1
-                continue
-        x = <Py_ssize_t>(k >> 8) & (FAR - 1)
-        y = <Py_ssize_t>(k >> 36)
-        if partly:
-            outside[0] |= (slot - base < x <= slot - guarded) or (slot - base < y <= slot - guarded)
-            x = slot - x if <size_t>(x - 1) < <size_t>(slot - base) else 0
-            y = slot - y if <size_t>(y - 1) < <size_t>(slot - base) else 0
-        else:
-            x = slot - x if x else 0
-            y = slot - y if y else 0
-        slot -= 1
-        adjoints[y] = (adjoints[y] + 0.0) + dy[rec] * g
-        if FA_LIKELY(x == slot):
-            adjoints[x] = dg = (adjoints[x] + 0.0) + dx[rec] * g
-            carried = True
-        else:
-            adjoints[x] = (adjoints[x] + 0.0) + dx[rec] * g
+        g = adjoints[slot]
+        if is_nothing(g):
+            slot -= 1
+            continue
+        while True:                           # g is the adjoint of the scalar record `rec`
+            x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
+            if partly:
+                outside[0] |= (slot - base < x <= slot - guarded) or (slot - base < y <= slot - guarded)
+                x = x if <size_t>(x - 1) < <size_t>(slot - base) else 0
+                y = y if <size_t>(y - 1) < <size_t>(slot - base) else 0
+            if y:
+                adjoints[slot - y] += dy[rec] * g + 0.0
+            slot -= 1
+            if FA_UNLIKELY(x != 1):
+                if x:
+                    adjoints[slot + 1 - x] += dx[rec] * g + 0.0
+                break
+            g *= dx[rec]
+            if FA_UNLIKELY(not is_nothing(adjoints[slot])):
+                g += adjoints[slot]
+            adjoints[slot] = g + 0.0
+            if rec <= stop:
+                break
+            k = link[rec - 1]
+            if FA_UNLIKELY(k & 255 == OP_WIDE):
+                break
+            rec -= 1
     c.rec, c.slot = rec, slot + 1
 
 

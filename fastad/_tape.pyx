@@ -135,7 +135,7 @@ cdef class Tape:
         self.transforms = []
         self.value[0] = 0.0
         self.adjoint[0] = NOTHING
-        self.n_slots = 1              # slot 0 takes what goes to no operand
+        self.n_slots = 1              # slot 0 stands for no operand
         self.kept = self.level()
         self.limit()
 
