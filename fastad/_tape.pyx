@@ -36,6 +36,8 @@ cdef extern from "_kernels.h":
     void *fa_thread_tape
     int fa_count_bits(uint64_t w) noexcept nogil
     const char *fa_dispatch(int level) noexcept nogil
+    void line_forward(int op, int accumulate, Py_ssize_t n, const double *x, Py_ssize_t sx, const double *y, Py_ssize_t sy,
+                      double *v, Py_ssize_t sv) noexcept nogil
     void map_forward(int op, int accumulate, const int64_t *layout, const double *x, const double *y, double *v) noexcept nogil
     void map_adjoint(int op, const int64_t *layout, const double *x, const double *y, const double *v,
                      const double *g, double *gx, double *gy) noexcept nogil
@@ -249,11 +251,12 @@ cdef class Tape:
     cdef Wide *push(self, Kind kind, Py_ssize_t size) noexcept:
         """A new wide record with a block of `size` slots; the caller has reserved and fills in the rest."""
         cdef Wide *w = &self.wide[self.n_wide]
-        memset(w, 0, sizeof(Wide))
-        w.kind = <uint8_t>kind
         w.out = w.dst = self.n_slots
         w.size = size
+        w.n = w.sv = w.sx = w.sy = 0
         w.a = w.b = w.layout = w.extra = -1
+        w.kind = <uint8_t>kind
+        w.op = w.flags = w.unused = 0
         self.open = True
         self.link[self.n_records] = <uint64_t>self.n_wide << 8
         self.n_wide += 1
@@ -320,12 +323,14 @@ cdef class Tape:
         """Compute the values of one MAP, MATMUL, ROUTE or SPREAD record."""
         cdef double *values = &self.value[0]
         cdef const double *y = values + w.b if w.b >= 0 else NULL
-        cdef int64_t one[5]
         cdef Py_ssize_t k
         if w.n == 0:
             return
         if w.kind == MAP:
-            map_forward(w.op, w.flags & ACCUMULATE, axes(self, w, one), values + w.a, y, values + w.dst)
+            if w.layout < 0:
+                line_forward(w.op, w.flags & ACCUMULATE, w.n, values + w.a, w.sx, y, w.sy, values + w.dst, w.sv)
+            else:
+                map_forward(w.op, w.flags & ACCUMULATE, &self.pool[w.layout], values + w.a, y, values + w.dst)
         elif w.kind == MATMUL:
             matmul_forward(&self.pool[w.layout], values + w.a, y, values + w.dst)
         elif w.kind == ROUTE:
