@@ -47,9 +47,7 @@ def fastad_run(workload, threads=1):
     if workload.kind == "batch":
         return Run(lambda *args: f.batch.value_and_grad(*args, in_axes=(None, 0), threads=threads), data, None, f)
     if workload.kind == "jacobians":
-        parts = [fa.compile(lambda *args, k=k: workload.function(*args)[k], argnums) for k in range(2)]
-        return Run(lambda *args: np.stack([part.batch.grad(*args, threads=threads) for part in parts], axis=1), data,
-                   lambda J: [J], parts[0])
+        return Run(lambda *args: f.batch.jacobian(*args, threads=threads), data, lambda J: [J], f)
     if workload.kind == "hessian":
         return Run(f.hessian, data, lambda H: [H], f)
     return Run(f.value_and_grad, data, None, f)
