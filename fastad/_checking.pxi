@@ -63,7 +63,7 @@ cdef int check_regions(Code code, object p) except -1:
         first, size = code.regions[region]
         low, high = slot, slot
         if kind == 2 or kind == 11:
-            high = slot + p["n"] - 1 if on else slot + min(<Py_ssize_t>p["n"], RUN_STRIP) - 1
+            high = slot + reach(p, on, which, code.pool) - 1
         elif kind == 7:
             low, high = matrix_bounds(code.pool, p["first"], which + 1, slot)
         else:
@@ -71,6 +71,18 @@ cdef int check_regions(Code code, object p) except -1:
         if low < first or high >= first + size:
             bad("a region")
     return 0
+
+
+cdef Py_ssize_t reach(object q, int on, int which, object pool) except -1:
+    """How many slots a line's operand takes, one that is no index list."""
+    cdef Py_ssize_t first = q["first"] + 3 * which
+    if on != 2:
+        return q["n"] if on else min(<Py_ssize_t>q["n"], RUN_STRIP)
+    within(first, 3, len(pool), "an operand in blocks")
+    width, span, count = [int(z) for z in pool[first:first + 3]]
+    if min(width, span, count) < 1 or max(width, span, count, width * count) > 1 << 40:
+        bad("an operand in blocks")
+    return width * count
 
 
 cdef tuple view_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t slot):
@@ -106,11 +118,13 @@ cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
             bad("a sum")
     elif not 0 < q["op"] < OP_COUNT:
         bad("an opcode")
-    for slot, step, index in ((q["v"], q["av"] if q["kind"] == 2 else 0, -1), (q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"])):
+    if q["kind"] == 2:
+        within(q["v"], length if q["av"] else strip, n, "a line")
+    for which, (slot, on, index) in enumerate(((q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"]))):
         if index >= 0:
             check_slots(pool, index, length, n)
-        elif slot != -1 and (q["kind"] == 2 or slot != q["v"]):
-            within(slot, length if step else strip, n, "a line")
+        elif slot != -1:
+            within(slot, reach(q, on, which, pool), n, "a line")
     if q["v"] < 0 or (q["a"] < 0 and q["ia"] < 0) or (q["kind"] == 2 and fa_rows[<int>q["op"]].arity == 2
                                                                       and q["b"] < 0 and q["ib"] < 0):
         bad("a line")

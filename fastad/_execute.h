@@ -8,14 +8,16 @@
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define RUN_STRIP 512  /* slots of a strip: what a run works on stays in the first-level cache */
 
+#define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
+
 enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL, K_COPY, K_SUM };
 
 typedef struct {
     int64_t n, v, a, b;    /* how many elements; slots of the result and the operands, b -1: one operand */
     int64_t ia, ib;        /* where the pool holds the slots of an operand that is no line; -1: it is one */
-    int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool or of the calls */
+    int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool (of a line: the blocks of a, then of b) or of the calls */
     int32_t kind, op;
-    int32_t av, aa, ab;    /* whether result and operands go on from strip to strip */
+    int32_t av, aa, ab;    /* whether result and operands go on from strip to strip; 2: an operand in blocks, see read_blocks */
     int32_t ra, rb;        /* whether an operand is read where the caller has it: number of the region, or -1 */
     int32_t unused;
 } fa_instruction;
@@ -52,6 +54,40 @@ static int interrupted(void) {
     return raised;
 }
 
+/* n numbers of `width` ones that repeat, from the phase-th on; what is written already is doubled. */
+static inline void tile(ssize n, const double *x, ssize width, ssize phase, double *d) {
+    ssize done = width - phase < n ? width - phase : n;
+    memcpy(d, x + phase, (size_t)done * sizeof(double));
+    d += done;
+    n -= done;
+    done = width < n ? width : n;
+    memcpy(d, x, (size_t)done * sizeof(double));
+    while (done < n) {
+        const ssize more = done < n - done ? done : n - done;
+        memcpy(d + done, d, (size_t)more * sizeof(double));
+        done += more;
+    }
+}
+
+/* Numbers [start, start + n) of a broadcast operand: `count` blocks of `width` slots, each repeated until it has filled
+ * `span` slots; after the last the first has its turn again. Returns them in place where they stand in a row, else in d. */
+static const double *read_blocks(const int64_t *blocks, ssize start, ssize n, const double *x, ssize lanes, double *d) {
+    const ssize width = (ssize)blocks[0] * lanes, span = (ssize)blocks[1] * lanes, count = (ssize)blocks[2];
+    ssize block = start / span % count, at = start % span;
+    double *to = d;
+    if (n <= span - at && n <= width - at % width) return x + block * width + at % width;
+    while (n > 0) {
+        const ssize m = n < span - at ? n : span - at;
+        if (width == 1) fill(m, x[block], to);
+        else tile(m, x + block * width, width, at % width, to);
+        to += m;
+        n -= m;
+        at = 0;
+        if (++block == count) block = 0;
+    }
+    return d;
+}
+
 /* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. */
 static int execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work,
                         const fa_region *regions) {
@@ -64,16 +100,20 @@ static int execute_run(const fa_instruction *p, ssize count, const int64_t *pool
             if (interrupted()) return -1;
         }
         for (const fa_instruction *q = p; q < p + count; q++) {
-            const double *x = operand_at(q->a + (q->aa ? start : 0), q->ra, regions, w, lanes), *y = 0;
+            const double *x = operand_at(q->a + (q->aa == 1 ? start : 0), q->ra, regions, w, lanes), *y = 0;
             if (q->ia >= 0) {
                 collect_slots(m, pool + q->ia + start, w, lanes, work);
                 x = work;
             }
+            else if (q->aa == 2) x = read_blocks(pool + q->first, start * lanes, m * lanes, x, lanes, work);
             if (q->ib >= 0) {
                 collect_slots(m, pool + q->ib + start, w, lanes, work + RUN_STRIP * lanes);
                 y = work + RUN_STRIP * lanes;
             }
-            else if (q->b >= 0) y = operand_at(q->b + (q->ab ? start : 0), q->rb, regions, w, lanes);
+            else if (q->b >= 0) {
+                y = operand_at(q->b + (q->ab == 1 ? start : 0), q->rb, regions, w, lanes);
+                if (q->ab == 2) y = read_blocks(pool + q->first + 3, start * lanes, m * lanes, y, lanes, work + RUN_STRIP * lanes);
+            }
             if (q->kind == K_SUM) {
                 add_up(m, x, w + q->v * lanes, lanes, start == 0);
                 continue;
@@ -110,10 +150,47 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
         }
 }
 
+/* v[k] += the sum of the k-th row of a matrix, `n` rows of `width` elements that are neighbours. */
+static void add_rows(ssize n, ssize width, const double *x, ssize sx, double *v, ssize sv) {
+    for (; n > 0; n--, x += sx, v += sv) {
+        double s0 = -0.0, s1 = -0.0, s2 = -0.0, s3 = -0.0;
+        ssize i = 0;
+        for (; i + 4 <= width; i += 4) { s0 += x[i]; s1 += x[i + 1]; s2 += x[i + 2]; s3 += x[i + 3]; }
+        for (; i < width; i++) s0 += x[i];
+        *v += (s0 + s1) + (s2 + s3);
+    }
+}
+
+/* v += the rows of a matrix one after the other; some columns at a time, whose sums stay in registers. */
+#define COLUMNS 8
+static void add_columns(ssize n, ssize width, const double *x, ssize sx, double *v) {
+    for (; width > 0; width -= COLUMNS, x += COLUMNS, v += COLUMNS) {
+        double s[COLUMNS];
+        const ssize m = width < COLUMNS ? width : COLUMNS;
+        for (ssize i = 0; i < m; i++) s[i] = v[i];
+        if (m == COLUMNS) for (ssize k = 0; k < n; k++) for (ssize i = 0; i < COLUMNS; i++) s[i] += x[k * sx + i];
+        else for (ssize k = 0; k < n; k++) for (ssize i = 0; i < m; i++) s[i] += x[k * sx + i];
+        for (ssize i = 0; i < m; i++) v[i] = s[i];
+    }
+}
+
+/* Sums over one axis of a matrix with short rows, where a call for each row would cost more than the row; whether it was one. */
+static int add_matrix(const int64_t *layout, const double *x, double *v) {
+    const int64_t *n = layout + 1, *sv = n + 2, *sx = sv + 2;
+    if (layout[0] != 2 || (sv[0] != 0) == (sv[1] != 0)) return 0;
+    const int kept = sv[0] == 0, summed = !kept;
+    if (sx[summed] == 1 && n[summed] <= SHORT_ROW) add_rows((ssize)n[kept], (ssize)n[summed], x, (ssize)sx[kept], v, (ssize)sv[kept]);
+    else if (sx[kept] == 1 && sv[kept] == 1 && n[kept] <= SHORT_ROW) add_columns((ssize)n[summed], (ssize)n[kept], x, (ssize)sx[summed], v);
+    else return 0;
+    return 1;
+}
+
 /* A map over the layout in the pool; with lanes these are one more axis, the innermost. */
 static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes, const fa_region *regions) {
     const int64_t *layout = pool + p->first;
     int64_t wider[4 * MAX_DIMS + 5];
+    if (lanes == 1 && p->kind == K_ADD && p->op == OP_positive
+        && add_matrix(layout, operand_at(p->a, p->ra, regions, w, 1), w + p->v)) return;
     if (lanes > 1) {
         const int64_t nd = layout[0];
         wider[0] = nd + 1;

@@ -98,11 +98,14 @@ def described(row: Any, code: Any) -> list[str]:
     if kind == "run":
         return [f"  run      {row['count']} lines of {n}"]
     operands = []
-    for name, on, index in (("a", row["aa"], row["ia"]), ("b", row["ab"], row["ib"])):
+    for k, (name, on, index) in enumerate((("a", row["aa"], row["ia"]), ("b", row["ab"], row["ib"]))):
         if index >= 0:
             operands.append(slots_text(code.pool[index:index + n]))
         elif row[name] >= 0:
-            operands.append(f"s{row[name]}" + (f"..{row[name] + n - 1}" if on and n > 1 else ""))
+            width, _, count = code.pool[row["first"] + 3 * k:][:3] if on == 2 else (n if on else 1, 0, 1)
+            last = row[name] + width * count - 1
+            there = f"s{row[name]}" + (f"..{last}" if last > row[name] else "")
+            operands.append(there + (" repeated" if on == 2 else ""))
     if kind == "sum":
         return [f"  sum      s{v} = sum of {', '.join(operands)}"]
     if kind in ("line", "map", "add"):

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,19 @@ MOST_PARTS = 4
 LARGE = 2048
 KIND = {name: k for k, name in enumerate(KINDS)}
 FIELDS = INSTRUCTION.names or ()
+
+
+class Operand(NamedTuple):
+    """An operand of a line: its slots lie in a row, are one, repeat, or stand in the pool."""
+
+    base: int                                         # the first slot; -1: there is no operand
+    on: int = 0                                       # 1: the next element is in the next slot, 2: see `blocks`
+    listed: int = -1                                  # where the pool holds the slots
+    blocks: tuple[int, ...] = ()                      # width, span and count, see `repeats`
+
+    def reach(self, n: int) -> int:
+        """How many slots it takes, in a line of n elements."""
+        return self.blocks[0] * self.blocks[2] if self.blocks else n if self.on else 1
 
 
 class Emitter:
@@ -146,21 +159,23 @@ class Emitter:
                "ab": 1, "ra": -1, "rb": -1, "unused": 0, **fields, "kind": KIND[kind]}
         self.rows.append(tuple(row[name] for name in FIELDS))
 
-    def operand(self, k: int, which: int) -> tuple[int, int, int]:
-        """An operand of a line: first slot, whether it goes on, and where the pool holds its slots (-1: a line)."""
+    def operand(self, k: int, which: int) -> Operand:
+        """An operand of a line; base -2 or listed -3 ask for more to be done, see `_with_repeats`."""
         step = self.steps[k]
         slots = step.operands[which] if which < len(step.operands) else None
         if slots is None:
-            return -1, 0, -1
+            return Operand(-1)
         how, where = self.lines[k][which]
         if how:
-            return where, int(how == "line"), -1
+            return Operand(where, int(how == "line"))
+        if step.extra.get("blocks") and step.extra["blocks"][which]:
+            return Operand(int(self.place[slots[0]]), 2, -1, step.extra["blocks"][which])
         new = self.place[slots]
         if len(new) == 1 or (np.diff(new) == 1).all():
-            return int(new[0]), 1, -1
+            return Operand(int(new[0]), 1)
         if (new == new[0]).all():
-            return -2, 0, int(new[0])                 # to be repeated at run time
-        return 0, 1, -3
+            return Operand(-2, 0, int(new[0]))        # to be repeated at run time
+        return Operand(0, 1, -3)
 
     def emit(self) -> Code:
         """The program of the steps."""
@@ -234,7 +249,7 @@ class Emitter:
     def _together(self, step: Step, other: Step) -> bool:
         return other.in_run and other.level == step.level and other.n == step.n
 
-    def _with_repeats(self) -> dict[int, list[tuple[int, int, int]]]:
+    def _with_repeats(self) -> dict[int, list[Operand]]:
         """The operands of all lines; a slot that all elements read is repeated beforehand, one step for each."""
         read, steps = {}, []
         made: dict[tuple[int, int], int] = {}
@@ -245,20 +260,19 @@ class Emitter:
                 continue
             operands = []
             for which in range(2):
-                base, on, index = self.operand(k, which)
-                if base == -2:
-                    key = index, min(step.n, STRIP)
+                operand = self.operand(k, which)
+                if operand.base == -2:
+                    key = operand.listed, min(step.n, STRIP)
                     if key not in made:
                         made[key] = self.n_slots
                         self.n_slots += key[1]
-                        fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([index])],
+                        fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([operand.listed])],
                                     extra={"placed": True})
                         steps.append((-1, fill))
-                    base, on, index = made[key], 0, -1
-                elif index == -3:
-                    index = self.to_pool(self.place[step.operands[which]])
-                    base = 0
-                operands.append((base, on, index))
+                    operand = Operand(made[key])
+                elif operand.listed == -3:
+                    operand = Operand(0, 1, self.to_pool(self.place[step.operands[which]]))
+                operands.append(operand)
             read[k] = operands
             steps.append((k, step))
         self.steps = [step for _, step in steps]
@@ -272,7 +286,7 @@ class Emitter:
         for k, step in enumerate(self.steps):
             given = self.lines.get(k)
             cuts: list[int] = []
-            if step.kind == "line" and step.n >= 16 * MOST_PARTS and given is not None:
+            if step.kind == "line" and step.block is None and step.n >= 16 * MOST_PARTS and given is not None:
                 for slots, (how, _) in zip(step.operands, given, strict=True):
                     if slots is not None and not how:
                         jumps = np.diff(self.place[slots])
@@ -296,14 +310,16 @@ class Emitter:
 
     def _line(self, k: int, read: Any, scratch: dict[int, int]) -> None:
         step = self.steps[k]
-        (a, aa, ia), (b, ab, ib) = read[k]
+        (a, aa, ia, blocks_a), (b, ab, ib, blocks_b) = read[k]
         out = self.out_of(step)
         fields = {"n": step.n, "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op}
         if out in scratch:
             fields.update(v=scratch[out], av=0)
-        if ia < 0 and aa and a in scratch:
+        if blocks_a or blocks_b:
+            fields["first"] = self.to_pool([*(blocks_a or (0, 0, 0)), *(blocks_b or (0, 0, 0))])
+        if ia < 0 and aa == 1 and a in scratch:
             fields.update(a=scratch[a], aa=0)
-        if ib < 0 and ab and b in scratch:
+        if ib < 0 and ab == 1 and b in scratch:
             fields.update(b=scratch[b], ab=0)
         self.instruction(step.kind, **fields)
 

@@ -12,12 +12,12 @@ import numpy as np
 from ..._program import STRIP
 
 if TYPE_CHECKING:
-    from .emit import Emitter
+    from .emit import Emitter, Operand
 
 __all__ = ["assign_levels", "scratch_outputs"]
 
 
-def assign_levels(program: Emitter, read: dict[int, list[tuple[int, int, int]]]) -> None:
+def assign_levels(program: Emitter, read: dict[int, list[Operand]]) -> None:
     """Set the level of each step."""
     level = np.zeros(program.n_slots, np.int32)
     length = np.zeros(program.n_slots, np.int64)      # at the first slot of a line's result: how long it is
@@ -25,15 +25,16 @@ def assign_levels(program: Emitter, read: dict[int, list[tuple[int, int, int]]])
         at = 0
         if step.in_run:
             n = step.n
-            for base, on, index in read[k]:
+            for operand in read[k]:
+                base, on, index, _ = operand
                 if base == -1:
                     continue
                 if index >= 0:
                     at = max(at, int(level[pool_of(program, index, n)].max()) + 1)
-                elif on and length[base] == n:
+                elif on == 1 and length[base] == n:
                     at = max(at, int(level[base]))
                 else:
-                    at = max(at, int(level[base:base + (n if on else 1)].max()) + 1)
+                    at = max(at, int(level[base:base + operand.reach(n)].max()) + 1)
             out = program.out_of(step)
             level[out:out + len(step.out)] = at
             if step.kind == "line":
@@ -60,7 +61,7 @@ def pool_of(program: Emitter, first: int, n: int) -> Any:
     raise AssertionError("an index list is one part of the pool")
 
 
-def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tuple[int, int, int]]]) -> dict[int, int]:
+def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Operand]]) -> dict[int, int]:
     """Results that only their own run reads need only the room of a strip: first slot of the result -> of that room."""
     steps = program.steps
     owner = {program.out_of(steps[k]): k for k in read if steps[k].kind == "line" and steps[k].n > STRIP}
@@ -70,13 +71,14 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tup
     outside[program.place[program.wanted]] = True
     for k, step in enumerate(steps):
         if step.in_run:
-            for base, on, index in read[k]:
+            for operand in read[k]:
+                base, on, index, _ = operand
                 if index >= 0:
                     outside[pool_of(program, index, step.n)] = True
                 elif base >= 0:
                     made = owner.get(base)
-                    if made is None or not on or steps[made].n != step.n or steps[made].level != step.level:
-                        outside[base:base + (step.n if on else 1)] = True
+                    if made is None or on != 1 or steps[made].n != step.n or steps[made].level != step.level:
+                        outside[base:base + operand.reach(step.n)] = True
         else:
             for slots in step.operands:
                 if slots is not None and len(slots):
@@ -84,8 +86,8 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[tup
     last: dict[int, int] = {}                         # the last reader in the run gives the room back
     position = {k: at for at, k in enumerate(order)}
     for k in read:
-        for base, on, index in read[k]:
-            if index < 0 and on and base in owner:
+        for base, on, index, _ in read[k]:
+            if index < 0 and on == 1 and base in owner:
                 last[base] = max(last.get(base, -1), position[k])
     scratch: dict[int, int] = {}
     free: list[int] = []

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ... import _passes
-from ..listing import OPCODE, Block, Listing
+from ..listing import OPCODE, Block, Listing, View
 from .dead import stretches
 
 __all__ = ["Step", "regroup"]
@@ -151,6 +151,35 @@ def plain_sums(code: Listing) -> set[int]:
     return found
 
 
+def as_line(block: Block) -> list[View] | None:
+    """Result and operands of a map in the order in which the results lie in a row; None when that is no line."""
+    out = block.writes[0]
+    axes = sorted((d for d, n in enumerate(out.shape) if n != 1), key=lambda d: -out.strides[d])
+    views = [View(view.base, tuple(view.shape[d] for d in axes), tuple(view.strides[d] for d in axes))
+             for view in [out, *block.reads]]
+    return views if views[0].row and all(repeats(view) is not None for view in views[1:]) else None
+
+
+def repeats(view: View) -> tuple[int, ...] | None:
+    """How an operand of a line repeats: blocks of `width` slots, each until it has filled `span`, `count` of them.
+
+    Empty where it does not: all elements are one slot, or lie in a row. None when its slots are in another order.
+    """
+    axes: list[tuple[int, int]] = []                  # (length, stride), those that go on like one are merged
+    for n, s in zip(view.shape, view.strides, strict=True):
+        if axes and axes[-1][1] == n * s:
+            n *= axes.pop()[0]
+        axes.append((n, s))
+    if not axes or (len(axes) == 1 and axes[0][1] in (0, 1)):
+        return ()
+    width = axes.pop()[0] if axes[-1][1] == 1 else 1
+    if axes[-1][1] != 0:
+        return None
+    span = width * axes.pop()[0]
+    count = axes.pop()[0] if axes and axes[-1][1] == width else 1
+    return (width, span, count) if not axes or (len(axes) == 1 and axes[0][1] == 0) else None
+
+
 def blocks(code: Listing) -> list[Step]:
     """The blocks as steps; chains of one depth and length go side by side."""
     steps: list[Step] = []
@@ -167,10 +196,11 @@ def blocks(code: Listing) -> list[Step]:
             n = block.writes[0].size
             alike.setdefault((at, len(block.index) // max(n, 1), n if n > 1 else 0), []).append(block)
             continue
-        one = block.kind == "map" and len(block.writes[0].shape) == 1 and block.writes[0].strides == (1,)
-        if one and all(view.strides[0] in (0, 1) for view in block.reads):
-            reads = [view.slots() for view in block.reads]
-            steps.append(Step("line", block.writes[0].slots(), [*reads, None][:2], op=block.op, depth=at, block=block))
+        line = as_line(block) if block.kind == "map" else None
+        if line is not None:
+            out, *reads = [view.slots() for view in line]
+            steps.append(Step("line", out, [*reads, None][:2], op=block.op, depth=at, block=block,
+                              extra={"blocks": [repeats(view) or () for view in line[1:]]}))
         else:
             steps.append(Step(block.kind, np.concatenate([view.slots() for view in block.writes]), block.read_slots(),
                               op=block.op, block=block, depth=at))
