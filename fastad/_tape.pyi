@@ -7,17 +7,11 @@ from numpy.typing import NDArray
 DISPATCH: str
 KINDS: tuple[str, ...]
 WIDE_TYPE: np.dtype[np.void]
-NUMBER: np.dtype[np.float64]
-LINK: np.dtype[np.uint64]
-INTEGER: np.dtype[np.int64]
 
 class _BuildInfo(TypedDict):
     debug: bool
     compiler: str
     dispatch: str
-
-@final
-class Column: ...
 
 @final
 class Layout:

@@ -192,7 +192,8 @@ class Batch:
         value, gradient = value_and_grad(f.f, arguments.numbers)(*args, **kwargs)
         return [value, *arguments.by_leaf(flatten(gradient)[0])], None
 
-    def rest(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any, out: list[Array]) -> None:
+    def rest(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any,
+             out: list[Array]) -> None:
         """The rows for which there is no program."""
         for k in left:
             row = [x[k] if s else x for x, s in zip(arrays, stacked, strict=True)]
