@@ -187,8 +187,8 @@ def test_interrupted():
         interrupted = False
         for _ in range(50):
             timer = threading.Timer(0.004, os.kill, (os.getpid(), signal.SIGINT))
-            timer.start()
             try:
+                timer.start()
                 fa.tape().forward()
                 timer.join()
             except KeyboardInterrupt:
