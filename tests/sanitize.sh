@@ -12,8 +12,7 @@ mkdir -p "$copy"
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | tar --null -T - -cf -) | tar -xf - -C "$copy"
 cd "$copy"
 sanitizers=address,undefined
-# Function pointers of NumPy's loops and Cython's are called through casts: not an error of ours to look for.
-flags="-fsanitize=$sanitizers -fno-sanitize=function,vptr -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
+flags="-fsanitize=$sanitizers -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1"
 CC=gcc CFLAGS="$flags" LDFLAGS="-fsanitize=$sanitizers" "$python" setup.py -q build_ext --inplace
 preload=$(gcc -print-file-name=libasan.so)
 # Python frees nothing at its end, so leaks are not looked for; its own allocator would hide what we want to see.

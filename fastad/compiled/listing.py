@@ -331,6 +331,10 @@ class Listing:
     def _read_matmul(self, w: Any, time: int) -> None:
         p = [int(z) for z in self.pool[int(w["layout"]):int(w["layout"]) + 13]]
         out = View(int(w["dst"]), (p[0], p[1], p[2]), (p[4], p[5], p[6]))
+        if p[3] == 0:                                 # sums of nothing
+            self.known[out.slots()] = 0
+            self.rename(out.slots(), np.full(out.size, self.allocate([0.0], known=True)))
+            return
         x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
         y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
         self.known[out.index] = 0
