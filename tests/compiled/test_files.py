@@ -2,6 +2,7 @@
 import hashlib
 import json
 import multiprocessing
+import os
 import pickle
 import subprocess
 import sys
@@ -121,7 +122,7 @@ def test_static_arguments_in_another_process(tmp_path):
         code.append(f"print(fa.load({str(tmp_path / f'{k}.fad')!r}).grad(np.ones(2), {static!r})[0])")
     for seed in ("1", "2"):
         out = subprocess.run([sys.executable, "-c", "\n".join(code)], capture_output=True, text=True, check=True,
-                             env={"PYTHONHASHSEED": seed})
+                             env={**os.environ, "PYTHONHASHSEED": seed})
         assert out.stdout.split() == ["2.0" if static else "3.0" for static in kinds]
 
 
