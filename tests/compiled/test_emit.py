@@ -54,7 +54,8 @@ def used_outside_of_its_run(x):
     return np.sum(z) + y[len(x) // 2] * z[0] + z[-1]
 
 
-ALL = (fused, shifted, summed_between, broadcast, scalars_and_arrays, reversed_and_repeated, stacked, used_outside_of_its_run)
+ALL = (fused, shifted, summed_between, broadcast, scalars_and_arrays, reversed_and_repeated, stacked,
+       used_outside_of_its_run)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -131,6 +132,7 @@ def test_programs_show_what_they_do():
 def test_empty_arrays_everywhere():
     def f(x, y):
         z = np.concatenate([x[:0], y])
-        return np.sum(x) + np.sum(z * z) + np.sum(np.outer(x, y)) + np.sum(x[:0] @ np.zeros((0, 3))) + np.sum(y[np.zeros(0, int)])
+        products = np.sum(np.outer(x, y)) + np.sum(x[:0] @ np.zeros((0, 3)))
+        return np.sum(x) + np.sum(z * z) + products + np.sum(y[np.zeros(0, int)])
 
     agree(f, (np.zeros(0), np.ones(2)), (np.ones(2), np.zeros(0)), (np.zeros(0), np.zeros(0)), argnums=(0, 1))

@@ -1,4 +1,4 @@
-"""Compiled functions of random programs: all derivatives and batches as they are eagerly, on and off the traced branches."""
+"""Compiled random programs: derivatives and batches are those of the function, also off the traced branches."""
 import numpy as np
 import pytest
 from comparing import close
@@ -29,7 +29,7 @@ def test_arrays_with_writes(program, places):
                 close(c(*x), want[0][0], 1e-9)
 
 
-# ---- programs with loops and branches ----------------------------------------------------------------------------------
+# ---- programs with loops and branches ------------------------------------------------------------------------------
 def horner(u, v, a, b, c):
     t = a
     for q in range(len(u)):
@@ -82,13 +82,15 @@ STEPS = [
     lambda u, v, a, b, c: np.exp(-u * u) / (1.5 + np.sin(v)) + (u - u),
     lambda u, v, a, b, c: (u[:, None] * v[None, :] + a).sum(axis=0) * 0.2,
 ]
-looping = st.lists(st.tuples(st.integers(0, len(STEPS) - 1), *[st.integers(0, 7)] * 4, st.floats(-1.5, 1.5)), min_size=1, max_size=10)
+looping = st.lists(st.tuples(st.integers(0, len(STEPS) - 1), *[st.integers(0, 7)] * 4, st.floats(-1.5, 1.5)),
+                   min_size=1, max_size=10)
 
 
 def walk(steps, d, s):
     vectors, numbers = [d["a"], d["b"][0]], [s, d["a"][0] * d["b"][0][1]]
     for op, i, j, k, m, c in steps:
-        r = STEPS[op](vectors[i % len(vectors)], vectors[j % len(vectors)], numbers[k % len(numbers)], numbers[m % len(numbers)], c)
+        r = STEPS[op](vectors[i % len(vectors)], vectors[j % len(vectors)], numbers[k % len(numbers)],
+                      numbers[m % len(numbers)], c)
         (vectors if np.ndim(r) else numbers).append(r)
     return sum([np.sum(np.tanh(r)) for r in vectors + numbers])
 
