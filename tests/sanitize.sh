@@ -16,7 +16,7 @@ flags="-fsanitize=$sanitizers -fno-sanitize-recover=undefined -fno-omit-frame-po
 CC=gcc CFLAGS="$flags" LDFLAGS="-fsanitize=$sanitizers" "$python" setup.py -q build_ext --inplace
 preload=$(gcc -print-file-name=libasan.so)
 # Python frees nothing at its end, so leaks are not looked for; its own allocator would hide what we want to see.
-export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1
+export ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=0:allocator_may_return_null=1:quarantine_size_mb=64
 export UBSAN_OPTIONS=print_stacktrace=1
 export PYTHONMALLOC=malloc
 LD_PRELOAD=$preload exec "$python" -m pytest -q -p no:cacheprovider "${@:-tests}"
