@@ -39,12 +39,32 @@ cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
     return finished(new_node(tape, slot_of(x) + offset, rec_of(x), layout), (x,), None)
 
 
+def reshaped_view(Variable x, tuple shape):
+    """x in another shape of its size, a view; None when its elements do not lie in C order without gaps."""
+    cdef Layout layout
+    if not x.layout.contiguous:
+        return None
+    layout = layout_of(shape)
+    if layout.size != x.layout.size:
+        raise ValueError(f"reshape: a Variable of shape {x.layout.shape} does not fit shape {shape}")
+    return view_as(x, 0, layout)
+
+
 def dense_view(x):
     """x itself when its elements lie in C order without gaps, else a recorded copy that does."""
     cdef Variable v = x
     if v.layout.contiguous or not recorded(v):
         return v
     return record_copy(v)
+
+
+cdef bint all_within(const int64_t[::1] positions, int64_t first, int64_t end) noexcept nogil:
+    """Whether first <= position < end for all of them."""
+    cdef Py_ssize_t k
+    for k in range(positions.shape[0]):
+        if positions[k] < first or positions[k] >= end:
+            return False
+    return True
 
 
 def gather(x, positions, double fill=0.0):
@@ -63,7 +83,7 @@ def gather(x, positions, double fill=0.0):
     cdef Tape tape
     cdef Py_ssize_t k, n = index.shape[0]
     cdef Wide *w
-    if n and (np.min(positions) < -1 or np.max(positions) >= v.layout.size):
+    if not all_within(index, -1, v.layout.size):
         raise IndexError(f"gather: positions outside of a Variable of {v.layout.size} elements")
     if not flows((v,), "gather"):
         data = np.append(np.asarray(values_of(v)).reshape(-1), fill)
@@ -377,8 +397,7 @@ def spread(x, sources, targets, weights, values):
     cdef Wide *w
     if not flows((v,), "spread"):
         return unrecorded(values)
-    if t.shape[0] != n or len(weights) != n or (n and (np.min(sources) < 0 or np.max(sources) >= v.layout.size
-                                                      or np.min(targets) < 0 or np.max(targets) >= out.size)):
+    if t.shape[0] != n or len(weights) != n or not all_within(s, 0, v.layout.size) or not all_within(t, 0, out.size):
         raise IndexError("spread: positions outside of the operand or the result")
     tape = settle((v,), out.size + n, 2, 2 * n, "spread")
     w = tape.push(SPREAD, out.size + n)

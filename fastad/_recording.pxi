@@ -146,6 +146,11 @@ cdef inline object binary(int op, object a, object b):
     return apply(op, a, b)
 
 
+cdef inline int heard(int op) except -1:
+    """Raise what scipy.special.errstate(all="raise") has made SciPy's loop set at a singular point."""
+    return -1 if fa_rows[op].needs_scipy and PyErr_Occurred() is not NULL else 0
+
+
 cdef object unary(int op, object a):
     """A function of one argument."""
     cdef Tape tape
@@ -158,6 +163,7 @@ cdef object unary(int op, object a):
         if x and roomy(tape):
             ensure_loops(op)
             scalar_eval(op, tape.value[x], 0.0, &v, &dx, NULL)
+            heard(op)
             return push_scalar(tape, op, x, 0, v, dx, 0.0)
         if plain_array(a):
             out = line(op, a, None, 0.0, (<Variable>a).layout)
@@ -166,6 +172,7 @@ cdef object unary(int op, object a):
     elif PyFloat_CheckExact(a) and fa_rows[op].differentiable:
         ensure_loops(op)
         scalar_eval(op, PyFloat_AS_DOUBLE(a), 0.0, &v, NULL, NULL)
+        heard(op)
         return v
     return apply(op, a, None)
 
@@ -354,6 +361,7 @@ cdef Variable record_map(int op, object a, object b, Layout la, Layout lb, str n
                 dy = b
             scalar_eval(op, dx if ca else tape.value[x], dy if cb else tape.value[y], &v, NULL if ca else &dx,
                         NULL if cb else &dy)
+            heard(op)
             return push_scalar(tape, op, x, y, v, dx, dy)
     rec = tape.n_records
     w = tape.push(MAP, out.size + (la.size if ca else 0) + (lb.size if lb is not None and cb else 0))
@@ -368,7 +376,7 @@ cdef Variable record_map(int op, object a, object b, Layout la, Layout lb, str n
     return new_node(tape, w.out, rec, out)
 
 
-cdef void run(Tape tape, Wide *w) noexcept:
+cdef int run(Tape tape, Wide *w) except -1:
     """Compute a record's values, letting other threads work meanwhile when it is long."""
     if w.n > 50_000:
         tape.busy = True
@@ -377,6 +385,7 @@ cdef void run(Tape tape, Wide *w) noexcept:
         tape.busy = False
     else:
         tape.run_forward(w)
+    return heard(w.op)
 
 
 cdef bint same_shape(Layout x, Layout y) noexcept:
@@ -527,6 +536,27 @@ cdef inline object operator(int op, object a, object b):
     return binary(op, a, b)
 
 
+cdef object operator_call(int op, object a, object b):
+    """A function of two arguments with an opcode known at run time only."""
+    cdef object out
+    cdef Tape tape
+    cdef Py_ssize_t x, y
+    cdef double v, dx, dy
+    if fa_rows[op].differentiable:
+        if type(a) is Variable and type(b) is Variable and (<Variable>a).layout is SCALAR:
+            tape = tape_for(<Variable>(b if (<Variable>a).state == LEAF else a))
+            x, y = ready(<Variable>a, tape), ready(<Variable>b, tape)
+            if x and y and roomy(tape):
+                ensure_loops(op)
+                scalar_eval(op, tape.value[x], tape.value[y], &v, &dx, &dy)
+                heard(op)
+                return push_scalar(tape, op, x, y, v, dx, dy)
+        out = array_operator(op, a, b)
+        if out is not None:
+            return out
+    return apply(op, a, b)
+
+
 node_protocol = "__fastad_node__"     # method of symbolic operands, see `apply`
 cdef list plain_functions = [None] * OP_COUNT
 
@@ -556,4 +586,6 @@ cdef object evaluate(int op, object a, object b):
         a = np.ascontiguousarray(a, np.float64) if a.ndim else asarray(a, np.float64)
     else:
         a, b = [np.ascontiguousarray(z, np.float64).reshape(z.shape) for z in np.broadcast_arrays(a, b)]
-    return result(evaluate_plain(op, a, b))
+    out = evaluate_plain(op, a, b)
+    heard(op)
+    return result(out)

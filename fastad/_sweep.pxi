@@ -229,6 +229,11 @@ cdef Binding binding_on(Tape t, Storage s):
 
 
 # ---- where the sweep meets Python ------------------------------------------------------------------------------
+cdef int heard() except -1:
+    """Raise what scipy.special.errstate(all="raise") has made a loop of SciPy's set."""
+    return -1 if PyErr_Occurred() is not NULL else 0
+
+
 cdef int reverse_call(Tape t, Wide *w, Py_ssize_t base) except -1:
     """The adjoint of a CALL record: its rule turns the adjoints of the results into those of the operands.
 

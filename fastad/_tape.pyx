@@ -24,6 +24,7 @@ from .errors import FreedGraphError, TraceError
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
+    void *PyErr_Occurred()
     const Py_ssize_t PY_SSIZE_T_MAX
 
 cdef extern from "_kernels.h":
@@ -440,6 +441,7 @@ cdef class Tape:
                         status = reverse(self, &c, boundary, base)
                 else:
                     status = reverse(self, &c, boundary, base)
+                heard()
                 if status == AT_CALL:
                     reverse_call(self, &self.wide[self.link[c.rec - 1] >> 8], base)
                     c.rec -= 1

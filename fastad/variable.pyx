@@ -399,9 +399,11 @@ cdef class Variable(Handle):
     @property
     def mT(self):
         """The transposed matrices of a stack, a view."""
-        if self.layout.ndim < 2:
-            raise ValueError(f"mT: a Variable of shape {self.layout.shape} is no matrix")
-        return np.swapaxes(self, self.layout.ndim - 2, self.layout.ndim - 1)
+        cdef Py_ssize_t n = self.layout.ndim
+        shape, strides = self.layout.shape, self.layout.strides
+        if n < 2:
+            raise ValueError(f"mT: a Variable of shape {shape} is no matrix")
+        return view(self, 0, (*shape[:n - 2], shape[n - 1], shape[n - 2]), (*strides[:n - 2], strides[n - 1], strides[n - 2]))
 
     @property
     def T(self):
@@ -634,26 +636,6 @@ cdef double scalar_value(Handle h) noexcept:
 cdef object readable(Handle h):
     """The values for a function without gradient: these may be read even from a freed graph."""
     return asarray(values_of(h))
-
-
-cdef object operator_call(int op, object a, object b):
-    """A function of two arguments with an opcode known at run time only."""
-    cdef object out
-    cdef Tape tape
-    cdef Py_ssize_t x, y
-    cdef double v, dx, dy
-    if fa_rows[op].differentiable:
-        if type(a) is Variable and type(b) is Variable and (<Variable>a).layout is SCALAR:
-            tape = tape_for(<Variable>(b if (<Variable>a).state == LEAF else a))
-            x, y = ready(<Variable>a, tape), ready(<Variable>b, tape)
-            if x and y and roomy(tape):
-                ensure_loops(op)
-                scalar_eval(op, tape.value[x], tape.value[y], &v, &dx, &dy)
-                return push_scalar(tape, op, x, y, v, dx, dy)
-        out = array_operator(op, a, b)
-        if out is not None:
-            return out
-    return apply(op, a, b)
 
 
 cdef object in_place(Variable x, object other, int op):

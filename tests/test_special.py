@@ -106,3 +106,31 @@ def test_rows_have_scipys_names():
     np.testing.assert_allclose(fa.grad(lambda x: special.polygamma(0, x))(2.0), sp.polygamma(1, 2.0))
     np.testing.assert_allclose(fa.grad(special.psi)(2.0), sp.polygamma(1, 2.0))
     np.testing.assert_array_equal(special.erf(X), sp.erf(X))
+
+
+@pytest.mark.parametrize("make", [
+    lambda: sp.gammaln(fa.Variable(0.0)),
+    lambda: fa.gammaln(fa.Variable(0.0) * 1.0),
+    lambda: fa.gammaln(0.0),
+    lambda: fa.gammaln(fa.Variable([0.0, 1.0])),
+    lambda: fa.gammaln(fa.Variable(np.zeros((4, 4))).T),
+    lambda: fa.gammaln(fa.Variable(np.zeros(60_000))),
+    lambda: sp.betaln(fa.Variable([0.0, 1.0]), fa.Variable([[0.0], [2.0]])),
+    lambda: sp.gammaln(fa.Variable([0.0]).detach()),
+], ids=["ufunc", "number", "float", "array", "strided", "long", "broadcast", "constant"])
+def test_scipys_errors_are_raised_where_scipy_is_told_to_raise(make):
+    with sp.errstate(all="raise"), pytest.raises(sp.SpecialFunctionError):
+        make()
+    x = fa.Variable(3.0)
+    (x * x).backward()
+    assert x.grad == 6.0
+
+
+def test_a_sweep_raises_scipys_error_and_leaves_the_tape_usable():
+    x = fa.Variable([0.0, 1.0])
+    y = sp.gammaln(x)
+    with sp.errstate(all="raise"), pytest.raises(sp.SpecialFunctionError):
+        y.backward(seed=np.ones(2))
+    assert x.grad is None
+    (x * 2.0).backward(seed=np.ones(2))
+    np.testing.assert_array_equal(x.grad, [2.0, 2.0])

@@ -257,7 +257,6 @@ def test_a_column_that_somebody_looks_at_does_not_move():
         columns = [np.asarray(owner) for owner in owners if type(owner).__name__ == "Column"]
         value = next(column for column in columns if column.dtype == float and 1.25 in column[1:2])
         del owners, columns
-        y = [y * 1.0 for _ in range(20)][-1]
         with pytest.raises(BufferError, match="looked at"):
             [y * 1.0 for _ in range(100)]
         assert np.all(value[1:fa.tape().values.size] == fa.tape().values[1:]) and np.all(y.value == 2.5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -36,7 +37,8 @@ def as_text(operands: tuple[Any, ...]) -> tuple[str, list[Any]]:
     return text, items
 
 
-def parse(text: str, shapes: list[Shape]) -> tuple[list[str], str]:
+@lru_cache(256)
+def parse(text: str, shapes: tuple[Shape, ...]) -> tuple[list[str], str]:
     """Labels of each operand and of the result; the axes behind an ellipsis get labels that occur nowhere else."""
     left, arrow, right = text.partition("->")
     terms = left.split(",")
@@ -163,7 +165,7 @@ def einsum(*operands: Any, optimize: Any = True) -> Value:
     """
     text, given = as_text(operands)
     items = [lifted(x, NAME) for x in given]
-    terms, right = parse(text, [tuple(x.shape) for x in items])
+    terms, right = parse(text, tuple([tuple(x.shape) for x in items]))
     ready = [diagonal(x, term) for x, term in zip(items, terms, strict=True)]
     lengths = lengths_of(text, [term for _, term in ready], [x for x, _ in ready])
     if len(ready) > 1:

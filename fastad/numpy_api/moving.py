@@ -6,6 +6,7 @@ positions of the elements; the result says which element goes where.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from . import traced
 if TYPE_CHECKING:
     from .._typing import Function, Index, Order, Shape, Value
 
-__all__ = ["c_strides", "dense", "moved", "positions_of", "reshaped", "viewed"]
+__all__ = ["c_strides", "dense", "moved", "permuted", "positions_of", "reshaped", "viewed"]
 
 _BYTE = np.empty(1, np.int8)
 _START = _BYTE.__array_interface__["data"][0]
@@ -79,6 +80,12 @@ def dense(x: Value, shape: Shape) -> Variable:
     return variable.view(x, 0, shape, c_strides(shape))
 
 
+def permuted(x: Value, axes: Sequence[int]) -> Variable:
+    """The axes of x in another order: a permutation of 0, 1, ..., x.ndim - 1."""
+    shape, strides = x.shape, x.strides_in_elements
+    return variable.view(x, 0, tuple([shape[d] for d in axes]), tuple([strides[d] for d in axes]))
+
+
 def reshaped(x: Value, shape: Any, order: Order = "C") -> Value:
     """np.reshape: a view where strides allow it, else a view of a copy.
 
@@ -92,6 +99,9 @@ def reshaped(x: Value, shape: Any, order: Order = "C") -> Value:
     if order not in ("C", "A", None):
         raise ValueError(f"numpy.reshape: order={order!r} is neither 'C' nor 'F'")
     new = full_shape(x, shape)
+    out = variable.reshaped_view(x, new)              # the usual case
+    if out is not None:
+        return out
     try:
         return viewed(x, np.reshape, new, copy=False)
     except ValueError:                                # only a copy can have that shape

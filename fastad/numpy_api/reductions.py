@@ -88,7 +88,7 @@ def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
         return traced.extremum(a, function, axes, keepdims)
     values = np.asarray(value_of(a))
     if len(axes) == a.ndim:                           # the short way to one element, unless it ties
-        best = np.flatnonzero(values == function(values))
+        best = (values == function(values, axis=None)).reshape(-1).nonzero()[0]
         if best.size == 1:
             return variable.gather(a, best.reshape(kept_shape(a.shape, axes, keepdims)))
     found = np.asarray(function(values, axis=axes, keepdims=True))
@@ -108,13 +108,13 @@ def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
 @answers(np.max, np.amax, method="max")
 def max_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest element over axes."""
-    return extremum(a, np.max, axis, keepdims)
+    return extremum(a, np.maximum.reduce, axis, keepdims)
 
 
 @answers(np.min, np.amin, method="min")
 def min_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Smallest element over axes."""
-    return extremum(a, np.min, axis, keepdims)
+    return extremum(a, np.minimum.reduce, axis, keepdims)
 
 
 @answers(np.nanmax)

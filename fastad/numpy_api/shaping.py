@@ -9,8 +9,8 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from .. import variable
 from ..variable import Variable
-from .moving import c_strides, moved, positions_of, reshaped, viewed
-from .registry import METHODS, answers, lifted
+from .moving import c_strides, moved, permuted, positions_of, reshaped, viewed
+from .registry import ANSWERS, METHODS, answers, lifted
 
 if TYPE_CHECKING:
     from .._typing import Axis, Function, Order, Value
@@ -22,7 +22,11 @@ F = TypeVar("F", bound="Function")
 @answers(np.transpose)
 def transpose(a: Value, axes: Axis = None) -> Value:
     """Axes in another order."""
-    return a.T if axes is None else viewed(a, np.transpose, axes)
+    if axes is None:
+        return a.T
+    if type(axes) is tuple and sorted(axes) == list(range(a.ndim)):
+        return permuted(a, axes)
+    return viewed(a, np.transpose, axes)
 
 
 @answers(np.reshape)
@@ -41,7 +45,10 @@ def ravel(a: Value, order: Order = "C") -> Value:
 @answers(np.swapaxes, method="swapaxes")
 def swapaxes(a: Value, axis1: int, axis2: int) -> Value:
     """Two axes exchanged."""
-    return viewed(a, np.swapaxes, axis1, axis2)
+    first, second = normalize_axis_index(axis1, a.ndim, "axis1"), normalize_axis_index(axis2, a.ndim, "axis2")
+    axes = list(range(a.ndim))
+    axes[first], axes[second] = second, first
+    return permuted(a, axes)
 
 
 @answers(np.squeeze, method="squeeze")
@@ -321,13 +328,13 @@ def method(name: str) -> Callable[[F], F]:
 def reshape_method(self: Variable, *shape: Any, order: Literal["C", "F"] = "C") -> Value:
     """``x.reshape(2, 3)`` and ``x.reshape((2, 3))``."""
     new: Any = shape[0] if len(shape) == 1 else shape
-    return np.reshape(self, new, order=order)
+    return ANSWERS[np.reshape](self, new, order)
 
 
 @method("transpose")
 def transpose_method(self: Variable, *axes: Any) -> Value:
     """``x.transpose()``, ``x.transpose(1, 0)`` and ``x.transpose((1, 0))``."""
-    return np.transpose(self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
+    return ANSWERS[np.transpose](self, axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes or None)
 
 
 @method("flatten")

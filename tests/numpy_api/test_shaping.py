@@ -228,3 +228,31 @@ def test_vectors_and_scalars():
     check(lambda x: np.roll(x, 2), v)
     assert fa.grad(lambda x: np.sum(np.reshape(x, (1, 1))))(3.0) == 1.0
     assert fa.vjp(lambda x: np.ravel(x), 3.0)[0].shape == (1,)
+
+
+@pytest.mark.parametrize(("function", "args", "match"), [
+    (np.swapaxes, (0, 2), "axis2: axis 2 is out of bounds"), (np.swapaxes, (-3, 0), "axis1: axis -3 is out of bounds"),
+    (np.transpose, ((0, 0),), "repeated axis"), (np.transpose, ((0,),), "axes don't match"),
+    (np.transpose, ((0, 2),), "axis 2 is out of bounds"), (np.reshape, ((4, 2),), r"shape \(4, ?2\)"),
+])
+def test_axes_and_shapes_that_do_not_exist(function, args, match):
+    with pytest.raises(ValueError, match=match):
+        function(np.ones((2, 3)), *args)
+    with pytest.raises(ValueError, match=match):
+        function(fa.Variable(np.ones((2, 3))), *args)
+
+
+def test_the_short_ways_are_views_as_numpys():
+    a = np.arange(24.0).reshape(2, 3, 4)
+    x = fa.Variable(a) * 1.0
+    for function in (lambda z: z.mT, lambda z: z.swapaxes(0, -1), lambda z: z.transpose(2, 0, 1),
+                     lambda z: np.transpose(z, (-1, 0, 1)), lambda z: np.transpose(z, [1, 0, 2]),
+                     lambda z: z.reshape(4, 6), lambda z: z.reshape(2, -1), lambda z: z[1].reshape(12),
+                     lambda z: z[:, 1:2].reshape(8), lambda z: z[0:0].reshape(3, 0), lambda z: z.reshape(1, 24)[0],
+                     lambda z: z[0, 0, 0].reshape(1, 1)):
+        records = len(fa.tape())
+        y = function(x)
+        np.testing.assert_array_equal(y.value, function(a))
+        assert y.shape == function(a).shape
+        assert len(fa.tape()) == records or not np.shares_memory(function(a), a)
+    assert x.detach().mT.shape == (2, 4, 3)
