@@ -30,7 +30,7 @@ cdef object view_as(Variable x, Py_ssize_t offset, Layout layout):
     cdef Tape tape
     if not flows((x,), "view"):
         if x.state == NODE:
-            return with_data(read_view(&x.tape.value[x.offset + offset], layout), CONSTANT)
+            return with_data(read_view(&x.tape.value[0] + x.offset + offset, layout), CONSTANT)
         data = np.asarray(x.extra.data)
         base = np.lib.stride_tricks.as_strided(data.reshape(-1)[offset:] if data.flags.c_contiguous else data,
                                                layout.shape, tuple([8 * k for k in layout.strides]))

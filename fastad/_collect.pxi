@@ -274,7 +274,7 @@ cdef int evacuate(Tape t, Handle h) except -1:
     """Move value and gradient of a freed variable into its own storage."""
     if h.extra is None:
         h.extra = Storage.__new__(Storage)
-    h.extra.data = float64(t.value[h.offset]) if h.layout is SCALAR else read_view(&t.value[h.offset], h.layout)
+    h.extra.data = float64(t.value[h.offset]) if h.layout is SCALAR else read_view(&t.value[0] + h.offset, h.layout)
     harvest(t, h)
     h.state = GONE
     unlink(<void *>h)
@@ -328,7 +328,7 @@ cdef int release(Tape t) except -1:
         evacuate(t, h)
     for b in t.leaves:                    # have handed their adjoints over
         if b.leaf is not NULL and b.offset + (<Handle>b.leaf).layout.size <= t.swept:
-            fill((<Handle>b.leaf).layout.size, NOTHING, &t.adjoint[b.offset])
+            fill((<Handle>b.leaf).layout.size, NOTHING, &t.adjoint[0] + b.offset)
     if others and t.n_records > 2 * t.collected_records + FIRST_RECORDS:
         collect(t)
     return 0

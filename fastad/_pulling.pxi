@@ -92,7 +92,7 @@ def pull_back(list outputs, list seeds, list inputs):
     tape.outside = False
     for y, seed in roots:
         if y.offset >= base:
-            add_to_view(&tape.adjoint[y.offset], y.layout, seed)
+            add_to_view(&tape.adjoint[0] + y.offset, y.layout, seed)
         elif y.offset >= tape.guarded:
             tape.outside = True
     tape.sweep(start, stop, base)
@@ -171,7 +171,7 @@ cdef int sweep_from(Variable y, object seed, bint retain_graph) except -1:
         if y.layout.size == 1:
             tape.adjoint[y.offset] = <double>seed.item() + 0.0
         else:
-            add_to_view(&tape.adjoint[y.offset], y.layout, seed + 0.0)
+            add_to_view(&tape.adjoint[0] + y.offset, y.layout, seed + 0.0)
         tape.sweep(y.rec + 1, 0, 1)
         tape.deposit(y)
     except BaseException:

@@ -52,7 +52,7 @@ cdef object peek(Handle h):
         if h.layout is SCALAR:
             out = float64(h.tape.value[h.offset])
         else:
-            out = read_view(&h.tape.value[h.offset], h.layout)
+            out = read_view(&h.tape.value[0] + h.offset, h.layout)
         return out if type(h) is not Discrete else out.astype((<Discrete>h).kind)
     if h.state == UNSET:
         raise RuntimeError(UNINITIALISED)

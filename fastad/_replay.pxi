@@ -119,10 +119,10 @@ cdef int refresh_leaves(Tape t) except -1:
             continue
         s = (<Handle>b.leaf).extra
         size = (<Handle>b.leaf).layout.size * sizeof(double)
-        if size and memcmp(data_of(s), &t.value[b.offset], size):
+        if size and memcmp(data_of(s), &t.value[0] + b.offset, size):
             if b.version == s.version:    # written to behind our back: what other tapes have is old
                 s.version += 1
-            memcpy(&t.value[b.offset], data_of(s), size)
+            memcpy(&t.value[0] + b.offset, data_of(s), size)
         b.version = s.version
     return 0
 

@@ -295,8 +295,8 @@ cdef int run_hooks(Tape t, dict hooks, Py_ssize_t base) except -1:
     for h in list(hooks):
         if h.offset < base or all_nothing_view(t, h.offset, h.layout):
             continue
-        g = read_view(&t.adjoint[h.offset], h.layout)
-        write_view(&t.adjoint[h.offset], h.layout, hook_result(h.function, g, h.name))
+        g = read_view(&t.adjoint[0] + h.offset, h.layout)
+        write_view(&t.adjoint[0] + h.offset, h.layout, hook_result(h.function, g, h.name))
     return 0
 
 

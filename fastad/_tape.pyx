@@ -465,7 +465,7 @@ cdef class Tape:
         cdef Storage s = leaf.extra
         cdef Binding b = binding_on(self, s)
         if s.exposed and b is not None and b.tape is self and b.offset >= 0 and b.version == s.version:
-            if memcmp(data_of(s), &self.value[b.offset], leaf.layout.size * sizeof(double)):
+            if memcmp(data_of(s), &self.value[0] + b.offset, leaf.layout.size * sizeof(double)):
                 s.version += 1
             elif not shared(s.data):
                 s.exposed = False
@@ -499,7 +499,7 @@ cdef class Tape:
             self.kept = self.level()
         b.version = s.version
         if leaf.layout.size:
-            memcpy(&self.value[b.offset], data_of(s), leaf.layout.size * sizeof(double))
+            memcpy(&self.value[0] + b.offset, data_of(s), leaf.layout.size * sizeof(double))
         if self.trace is not None:
             self.trace.capture_leaf(s.data, b.offset)
         return b
@@ -515,7 +515,7 @@ cdef class Tape:
             if b.leaf is NULL or b.offset >= self.swept:
                 continue
             leaf = <Handle>b.leaf
-            if all_nothing(&self.adjoint[b.offset], leaf.layout.size):
+            if all_nothing(&self.adjoint[0] + b.offset, leaf.layout.size):
                 if leaf.extra.grad is not None:
                     continue
                 if reached is None:                   # no gradient, or none because nothing was selected?

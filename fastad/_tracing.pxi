@@ -365,7 +365,7 @@ cdef int guard(Trace trace, Variable x) except -1:
     if not x.layout.contiguous:
         x = record_copy(x)
     if x.layout.size:
-        trace.seen.append((trace.tape.n_records, x.offset, read_view(&x.tape.value[x.offset], x.layout).reshape(-1)))
+        trace.seen.append((trace.tape.n_records, x.offset, read_view(&x.tape.value[0] + x.offset, x.layout).reshape(-1)))
     return 0
 
 

@@ -55,7 +55,7 @@ cdef object read_gradient(Tape t, Py_ssize_t offset, Layout l):
     cdef double *p
     if l is SCALAR:
         return float64(t.adjoint[offset] + 0.0)
-    out = read_view(&t.adjoint[offset], l)
+    out = read_view(&t.adjoint[0] + offset, l)
     p = <double *>PyArray_DATA(out)
     for k in range(l.size):
         p[k] += 0.0

@@ -219,7 +219,7 @@ cdef class Variable(Handle):
         if self.extra is not None:
             self.extra.grad = None
         if self.state == NODE and self.layout.size and self.offset + self.layout.high < self.tape.swept:
-            write_view(&self.tape.adjoint[self.offset], self.layout, np.full(self.layout.shape, -0.0))
+            write_view(&self.tape.adjoint[0] + self.offset, self.layout, np.full(self.layout.shape, -0.0))
 
     @property
     def name(self):

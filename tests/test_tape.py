@@ -279,6 +279,27 @@ def test_the_suite_on_a_tape_that_is_always_full(files):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+def test_empty_views_at_the_end_of_a_full_tape():
+    """The checked build sees to it that nothing behind the columns is touched."""
+    out = python("""
+        import os
+        os.environ["FASTAD_TIGHT"] = "1"
+        import numpy as np, fastad as fa
+        for n in range(1, 40):
+            x, empty = fa.Variable(np.ones(n)), fa.Variable(np.ones((0, 3)))
+            y = x * 1.0
+            z = np.sort(y[n:])
+            assert z.value.size == y[n:].value.size == (empty * 2.0).value.size == 0
+            with fa.no_grad():
+                y[n:]
+            (np.sum(y) + np.sum(z) + np.sum(empty * 2.0)).backward()
+            (empty * empty).backward(seed=np.ones((0, 3)))
+            assert np.all(x.grad == 1.0)
+        print("fine")
+        """)
+    assert out.split() == ["fine"]
+
+
 def test_a_tight_tape_is_collected_all_the_time():
     out = python("""
         import os
