@@ -36,6 +36,7 @@ from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceEr
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
     int PyErr_CheckSignals() except -1
+    void *PyErr_Occurred()
 
 cdef extern from "_scalar.h":
     void *fa_loops

@@ -81,17 +81,17 @@ def std(a: Value, axis: Axis = None, *, ddof: float = 0, keepdims: bool = False,
 
 
 # ---- extrema -------------------------------------------------------------------------------------------------
-def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
+def extremum(a: Value, ufunc: np.ufunc, axis: Axis, keepdims: bool) -> Value:
     """A largest or smallest element; elements that tie share the gradient equally, and nan is taken by nan."""
     axes = axes_of(axis, a.ndim)
     if variable.is_tracing():
-        return traced.extremum(a, function, axes, keepdims)
+        return traced.extremum(a, ufunc, axes, keepdims)
     values = np.asarray(value_of(a))
     if len(axes) == a.ndim:                           # the short way to one element, unless it ties
-        best = (values == function(values, axis=None)).reshape(-1).nonzero()[0]
+        best = (values == ufunc.reduce(values, axis=None)).reshape(-1).nonzero()[0]
         if best.size == 1:
             return variable.gather(a, best.reshape(kept_shape(a.shape, axes, keepdims)))
-    found = np.asarray(function(values, axis=axes, keepdims=True))
+    found = np.asarray(ufunc.reduce(values, axis=axes, keepdims=True))
     chosen = (values == found) | (np.isnan(values) & np.isnan(found))
     shares = np.add.reduce(chosen, axis=axes, keepdims=True)
     shape = kept_shape(a.shape, axes, keepdims)
@@ -108,25 +108,25 @@ def extremum(a: Value, function: Function, axis: Axis, keepdims: bool) -> Value:
 @answers(np.max, np.amax, method="max")
 def max_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest element over axes."""
-    return extremum(a, np.maximum.reduce, axis, keepdims)
+    return extremum(a, np.maximum, axis, keepdims)
 
 
 @answers(np.min, np.amin, method="min")
 def min_(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Smallest element over axes."""
-    return extremum(a, np.minimum.reduce, axis, keepdims)
+    return extremum(a, np.minimum, axis, keepdims)
 
 
 @answers(np.nanmax)
 def nanmax(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Largest element that is a number."""
-    return extremum(a, np.fmax.reduce, axis, keepdims)
+    return extremum(a, np.fmax, axis, keepdims)
 
 
 @answers(np.nanmin)
 def nanmin(a: Value, axis: Axis = None, *, keepdims: bool = False) -> Value:
     """Smallest element that is a number."""
-    return extremum(a, np.fmin.reduce, axis, keepdims)
+    return extremum(a, np.fmin, axis, keepdims)
 
 
 # ---- products ------------------------------------------------------------------------------------------------

@@ -317,13 +317,9 @@ class Extremum(Primitive):
         return [np.ravel(np.where(chosen, np.broadcast_to(share, x.shape), -0.0))]
 
 
-#: What `extremum` is asked for -> the ufunc whose reduction it is.
-EXTREMA = {np.max: "maximum", np.min: "minimum", np.fmax.reduce: "fmax", np.fmin.reduce: "fmin"}
-
-
-def extremum(a: Variable, function: Function, axes: Shape, keepdims: bool) -> Value:
+def extremum(a: Variable, ufunc: np.ufunc, axes: Shape, keepdims: bool) -> Value:
     """A largest or smallest element over axes."""
-    rule = Extremum(ufunc=EXTREMA[function], shape=list(a.shape), axes=list(axes), keepdims=keepdims)
+    rule = Extremum(ufunc=ufunc.__name__, shape=list(a.shape), axes=list(axes), keepdims=keepdims)
     return record(rule, [a], [a.dtype] if isinstance(a, Discrete) else None)[0]
 
 
