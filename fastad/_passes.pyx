@@ -6,26 +6,15 @@ A stretch of code is four parallel arrays in the order of the program: opcode, s
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from fastad._tape cimport Tape, ensure_loops, is_wide, loop_table
+from fastad._scalar cimport (
+    OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative, OP_positive,
+    OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
+)
+from fastad._tape cimport FAR, Tape, ensure_loops, is_wide, loop_table
 
 import numpy as np
 
-cdef extern from "_scalar.h":
-    ctypedef struct fa_row:
-        const char *name
-        unsigned char arity, differentiable, selective, needs_scipy
-    const fa_row fa_rows[]
-    void *fa_loops
-    int64_t boxed_distance(double d) noexcept nogil
-    void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
-    cdef enum:
-        OP_COUNT, OP_add, OP_subtract, OP_multiply, OP_divide, OP_power, OP_float_power, OP_negative, OP_positive
-        OP_reciprocal, OP_square, OP_keep, OP_drop, OP_logical_and
-
 (&fa_loops)[0] = loop_table()
-
-cdef enum:
-    FAR = 1 << 28
 
 cdef inline uint64_t bits_of(double x) noexcept nogil:
     cdef uint64_t bits

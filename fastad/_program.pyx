@@ -8,7 +8,8 @@ from numpy cimport (
     PyArray_TYPE, import_array, ndarray, npy_intp,
 )
 
-from fastad._tape cimport OP_COUNT, ensure_loops, execute, fa_rows
+from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_subtract, fa_rows
+from fastad._tape cimport ensure_loops, execute
 
 import numpy as np
 
@@ -20,10 +21,6 @@ cdef extern from "<math.h>" nogil:
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
-
-cdef extern from "_scalar.h":
-    cdef enum:
-        OP_add, OP_subtract, OP_multiply, OP_divide
 
 import_array()
 

@@ -3,18 +3,7 @@ cimport cython
 from libc.math cimport NAN
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-cdef extern from "_scalar.h":
-    ctypedef struct fa_row:
-        const char *name
-        unsigned char arity, differentiable, selective, needs_scipy
-    const fa_row fa_rows[]
-    bint is_nothing(double g) noexcept nogil
-    double box_distance(int64_t distance) noexcept nogil
-    int64_t boxed_distance(double d) noexcept nogil
-    bint FA_LIKELY(bint c) noexcept nogil
-    bint FA_UNLIKELY(bint c) noexcept nogil
-    cdef enum:
-        OP_WIDE, OP_COUNT, OP_positive, OP_keep, OP_drop, OP_stop
+from fastad._scalar cimport FA_LIKELY, FA_UNLIKELY, OP_WIDE, box_distance, boxed_distance, fa_rows, is_nothing
 
 cdef enum:
     FAR = 1 << 28             # scalar records hold the distance to an operand in 28 bits

@@ -13,6 +13,8 @@ from libc.stdint cimport int32_t, int64_t, intptr_t, uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 from numpy cimport NPY_DOUBLE, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_TYPE, ndarray
 
+from fastad._scalar cimport OP_COUNT, OP_drop, OP_keep, OP_positive, OP_stop, scalar_eval
+
 import os
 import threading
 from operator import attrgetter
@@ -65,9 +67,6 @@ cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
         pass
     Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
                           const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const fa_region *regions) noexcept nogil
-
-cdef extern from "_scalar.h":
-    void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
 
 cdef extern from "_ufunc.h":
     void fa_get_loop(object ufunc, Py_ssize_t k, fa_ufunc *loop) noexcept

@@ -20,12 +20,19 @@ from operator import attrgetter
 
 import numpy as np
 
+from fastad._scalar cimport (
+    OP_COUNT, OP_absent, OP_absolute, OP_add, OP_ceil, OP_divide, OP_drop, OP_equal, OP_floor, OP_floor_divide,
+    OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and, OP_logical_not,
+    OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint, OP_stop,
+    OP_subtract, OP_trunc, boxed_distance, fa_loops, fa_rows, is_nothing, scalar_eval, scalar_inline,
+)
 from fastad._tape cimport (
-    ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, FREED, FREED_SCALAR, GONE, INDEXED, LEAF, MAP, MATMUL, NODE,
-    OF_LEAF, OP_COUNT, UNSET, is_wide, ROUTE, SCALAR, SPAN, SPREAD, Binding, Handle, Hook, Layout, State, Storage, Tape, Wide, adopt,
-    current_tape, dense, ensure_loops, fa_rows, is_nothing, layout_of, make_layout, store_scalar,
-    OP_positive, OP_keep, OP_drop, OP_stop, boxed_distance, exchange_tape, unbind_all, accumulate, add_hook, add_to_view, all_nothing_view, copy_in, evaluate_plain, harvest, loop_table,
-    axes, distance_x, distance_y, matrix_span, reached_records, read_gradient, read_view, span, forget_leaf, unlink, write_in_place, write_view,
+    ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, FREED, FREED_SCALAR, GONE, INDEXED,
+    LEAF, MAP, MATMUL, NODE, OF_LEAF, ROUTE, SCALAR, SPAN, SPREAD, UNSET, Binding, Handle, Hook, Layout, State,
+    Storage, Tape, Wide, accumulate, add_hook, add_to_view, adopt, all_nothing_view, axes, copy_in, current_tape,
+    dense, distance_x, distance_y, ensure_loops, evaluate_plain, exchange_tape, forget_leaf, harvest, is_wide,
+    layout_of, loop_table, make_layout, matrix_span, reached_records, read_gradient, read_view, span, store_scalar,
+    unbind_all, unlink, write_in_place, write_view,
 )
 
 from . import _tape
@@ -37,15 +44,6 @@ cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
     int PyErr_CheckSignals() except -1
     void *PyErr_Occurred()
-
-cdef extern from "_scalar.h":
-    void *fa_loops
-    void scalar_inline(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
-    void scalar_eval(int op, double x, double y, double *v, double *dx, double *dy) noexcept nogil
-    cdef enum:
-        OP_add, OP_subtract, OP_multiply, OP_divide, OP_power, OP_remainder, OP_floor_divide, OP_negative, OP_absolute
-        OP_less, OP_less_equal, OP_greater, OP_greater_equal, OP_equal, OP_not_equal, OP_trunc, OP_floor, OP_ceil, OP_rint
-        OP_logical_and, OP_logical_or, OP_logical_not, OP_absent, OP_flow
 
 (&fa_loops)[0] = loop_table()
 

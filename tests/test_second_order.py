@@ -2,6 +2,7 @@
 import gc
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -652,11 +653,8 @@ def test_threads():
     def work(k):
         results[k] = fa.hessian(lambda x: np.sum(x ** 3) * k)(np.ones(3))
 
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(4)))
     for k in range(4):
         close(results[k], 6 * k * np.eye(3))
 

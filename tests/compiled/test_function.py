@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from collections import OrderedDict, namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -551,11 +552,8 @@ def test_threads_while_others_trace():
             if c(xs[k]) != want[k][0]:
                 wrong.append(k)
 
-    threads = [threading.Thread(target=work, args=(t,)) for t in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     assert not wrong
 
 
@@ -571,11 +569,8 @@ def test_threads_have_the_bits_of_one():
             if v != want[t][0] or not np.array_equal(g, want[t][1]):
                 wrong.append(t)
 
-    threads = [threading.Thread(target=work, args=(t,)) for t in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))
     assert not wrong
 
 
