@@ -226,6 +226,7 @@ def test_ten_million_scalar_operations_leak_nothing():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer wants all addresses")
 def test_out_of_memory_is_an_error_that_leaves_the_tape_usable():
     out = python("""
         import resource, numpy as np, fastad as fa
