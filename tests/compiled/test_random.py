@@ -133,3 +133,26 @@ def test_against_central_differences(seed):
         e = h * np.eye(5)[k]
         moved = [walk(steps, {"a": x["a"] + sign * e, "b": x["b"]}, s) for sign in (1, -1)]
         assert abs((moved[0] - moved[1]) / (2 * h) - g["a"][k]) < 1e-5 * (1 + abs(g["a"][k]))
+
+
+#: Steps that NumPy computes of complex numbers, too, without looking at more than their real parts.
+ANALYTIC = [k for k, step in enumerate(STEPS) if k not in (2, 14, 15, 19)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(ANALYTIC), *[st.integers(0, 7)] * 4, st.floats(-1.5, 1.5)), min_size=1,
+                max_size=10), st.integers(0, 1000), st.sampled_from([2, 3, 5]))
+def test_against_complex_steps(steps, seed, n):
+    """An oracle that shares nothing with fastad: Im f(x + ih) / h of the function as NumPy computes it."""
+    def f(d, s):
+        return walk(steps, d, s)
+
+    r = np.random.default_rng(seed)
+    c, h = fa.compile(f, (0, 1)), 1e-100
+    for _ in range(3):
+        d, s = data(r, n)
+        value, (gd, gs) = c.value_and_grad(d, s)
+        lanes = np.eye(2 * n + 1) * 1j * h
+        moved = [walk(steps, {"a": d["a"] + e[:n], "b": (d["b"][0] + e[n:-1],)}, s + e[-1]) for e in lanes]
+        close(value, np.real(walk(steps, d, s)), 1e-9)
+        close(np.concatenate([gd["a"], gd["b"][0], [gs]]), np.imag(moved) / h, 1e-8)
