@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tree import flatten, flatten_like
+from ..tree import flatten_like
 from .driver import Descent, ValueAndGrad
+from .form import Form
 from .progress import progress_display
 from .rules import RULES, Rule, SpectralDescent
 from .search import ACCEPT, Point
@@ -19,36 +20,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 __all__ = ["minimize"]
-
-
-class Form:
-    """The form of x0, a number, an array or a nested container, and the vector of all its entries."""
-
-    def __init__(self, x0: Any) -> None:
-        self.tree = x0
-        self.leaves, self.rebuild = flatten(x0)
-        arrays = [np.asarray(leaf) for leaf in self.leaves]
-        for a in arrays:
-            if a.dtype.kind not in "fiu":
-                raise ValueError(f"minimize: x0 has an entry of dtype {a.dtype}; real numbers and arrays are needed")
-        self.shapes = [a.shape for a in arrays]
-        self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
-        self.start = self.vector(arrays)
-
-    @staticmethod
-    def vector(leaves: list[Any]) -> Array:
-        """All entries in one row."""
-        return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves]) if leaves else np.empty(0)
-
-    def tree_of(self, x: Array, own_dtype: bool = False) -> Any:
-        """The container with the entries of x, in float64 or in the dtypes of x0."""
-        parts, first = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            size = int(np.prod(shape, dtype=np.int64))
-            part = x[first:first + size].reshape(shape)
-            parts.append((part.astype(dtype) if own_dtype else part.copy())[()])
-            first += size
-        return self.rebuild(parts)
 
 
 def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "gd", *, lr: float | None = None,
