@@ -385,7 +385,9 @@ def direction(value: Any, tangent: Any, name: str) -> Any:
 
 
 def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """A function that gives the matrix of partial derivatives of `f`, one reverse sweep per output element.
+    """A function that gives the matrix of partial derivatives of `f`.
+
+    It takes one sweep for each element of the output or of the arguments, whichever are fewer.
 
     Parameters
     ----------
@@ -420,14 +422,36 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callab
 
 
 def rows_of(inputs: Inputs, out: Any) -> list[Any]:
-    """The Jacobian of one output for each input, a sweep for each of its elements."""
+    """The Jacobian of one output for each input, a sweep for each element of the output or of the inputs."""
     shape = np.shape(out)
+    if not inputs.nested and sum([x.size for x in inputs.variables]) < np.prod(shape, dtype=np.int64):
+        columns = columns_of(inputs, out)
+        if columns is not None:
+            return columns
     rows = []
     for k in range(int(np.prod(shape, dtype=np.int64))):
         seed = np.full(shape, -0.0)                    # the other outputs are not differentiated: nothing, not zero
         seed[np.unravel_index(k, shape)] = 1.0
         rows.append(inputs.pull([out], [seed]))
     return [variable.array([row[k] for row in rows]).reshape(shape + np.shape(v)) for k, v in enumerate(inputs.values)]
+
+
+def columns_of(inputs: Inputs, out: Any) -> list[Any] | None:
+    """The Jacobian of one output for each input, by tangents; None where they would have to be recorded."""
+    found = []
+    still = [np.full(x.shape, -0.0) for x in inputs.variables]         # the other inputs: nothing, not zero
+    for k, x in enumerate(inputs.variables):
+        block = np.zeros((x.size, *np.shape(out)))
+        for j in range(x.size):
+            moving = still[k].copy()
+            moving.reshape(-1)[j] = 1.0
+            pushed = variable.push_forward(inputs.variables, [*still[:k], moving, *still[k + 1:]], [out])
+            if pushed is None:
+                return None
+            if pushed[0] is not None:
+                block[j] = pushed[0]
+        found.append(np.ascontiguousarray(np.moveaxis(block, 0, -1)).reshape(np.shape(out) + x.shape))
+    return found
 
 
 # ---- second derivatives -------------------------------------------------------------------------------------------
@@ -438,6 +462,17 @@ def first_derivatives(name: str, f: Function, argnums: Argnums, args: Sequence[A
     out = joined(inputs.call(f, kwargs))
     check_scalar(out)
     return inputs, list(variable.recorded_pull([out], [ONE], inputs.variables, live=variable.is_tracing()))
+
+
+class RecordedGradient:
+    """The gradient of a function of one array, recorded: for many products with the Hessian at one point."""
+
+    def __init__(self, f: Function, x: Array) -> None:
+        self.inputs, self.gradient = first_derivatives("hvp", f, 0, [x], {})
+
+    def product(self, vector: Array) -> Any:
+        """The product of the Hessian with a vector: one sweep."""
+        return self.inputs.shaped(self.inputs.pull(self.gradient, [cotangent_of(self.inputs.values[0], vector, "hvp")]))
 
 
 def hvp(f: Function, primals: Any, vector: Any) -> Any:

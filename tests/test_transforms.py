@@ -182,6 +182,30 @@ def test_wrong_cotangents():
         pull((np.ones(3), np.ones(2)))
 
 
+def test_jacobian_by_tangents_is_the_one_by_adjoints():
+    """More outputs than inputs: a sweep for each input; a wide function, one for each output."""
+    A = rng.normal(size=(7, 3))
+
+    def tall(x, c=1.0):
+        return np.sin(A @ x) * c
+
+    x = rng.normal(size=3)
+    close(fa.jacobian(tall)(x), np.cos(A @ x)[:, None] * A)
+    stacked = np.stack([fa.grad(lambda x, k=k: tall(x)[k])(x) for k in range(7)])
+    close(fa.jacobian(tall)(x), stacked)
+    Jx, Jc = fa.jacobian(tall, argnums=(0, 1))(x, 2.0)
+    close(Jx, 2.0 * stacked)
+    close(Jc, np.sin(A @ x))
+    J = fa.jacobian(lambda M: np.stack([M * k for k in range(3)]))(np.ones((2, 2)))
+    close(J, np.einsum("k,im,jn->kijmn", np.arange(3.0), np.eye(2), np.eye(2)))
+    with np.errstate(divide="ignore"):
+        J = fa.jacobian(lambda x: fa.array([np.sqrt(x[0]), x[1], 2.0, x[1]]))(np.array([0.0, 3.0]))
+    assert J.tolist() == [[np.inf, 0.0], [0.0, 1.0], [0.0, 0.0], [0.0, 1.0]]    # inf meets nothing, not zero
+    close(fa.jacobian(lambda x: np.ones(5))(x), np.zeros((5, 3)))
+    second = fa.jacobian(fa.jacobian(tall))(x)
+    close(second, -np.einsum("k,ki,kj->kij", np.sin(A @ x), A, A))
+
+
 def test_jacobian():
     A, x = rng.normal(size=(4, 3)), rng.normal(size=3)
     close(fa.jacobian(lambda x: A @ x)(x), A)
