@@ -1,11 +1,12 @@
 """Structured parameters: a number, an array or a nested container as one vector, and back."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tree import flatten
+from ..tree import flatten, flatten_like
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,19 +45,56 @@ class Form:
                 raise ValueError(f"{name}: x0 has an entry of dtype {a.dtype}; real numbers and arrays are needed")
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
+        self.sizes = [a.size for a in arrays]
         self.start = self.vector(arrays)
+        #: Whether the parameters are a vector already.
+        self.is_vector = isinstance(x0, np.ndarray) and x0.ndim == 1
 
     @staticmethod
     def vector(leaves: list[Any]) -> Array:
         """All entries in one row."""
         return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves]) if leaves else np.empty(0)
 
+    def split(self, x: Any) -> Any:
+        """The container with views of x, an array or a Variable."""
+        parts, first = [], 0
+        for shape, size in zip(self.shapes, self.sizes, strict=True):
+            parts.append(x[first:first + size].reshape(shape) if shape else x[first])
+            first += size
+        return self.rebuild(parts)
+
     def tree_of(self, x: Array, own_dtype: bool = False) -> Any:
         """The container with the entries of x, in float64 or in the dtypes of x0."""
         parts, first = [], 0
-        for shape, dtype in zip(self.shapes, self.dtypes, strict=True):
-            size = int(np.prod(shape, dtype=np.int64))
+        for shape, size, dtype in zip(self.shapes, self.sizes, self.dtypes, strict=True):
             part = x[first:first + size].reshape(shape)
             parts.append((part.astype(dtype) if own_dtype else part.copy())[()])
             first += size
         return self.rebuild(parts)
+
+    def vector_of(self, tree: Any, what: str) -> Array:
+        """The vector from a container of this form, such as a gradient."""
+        if self.is_vector and type(tree) is np.ndarray:
+            return tree
+        return self.vector(flatten_like(self.tree, tree, f"{self.name}: {what}"))
+
+    def matrix_of(self, tree: Any, what: str) -> Array:
+        """A row for each output and a column for each entry, from a Jacobian in this form."""
+        parts = flatten_like(self.tree, tree, f"{self.name}: {what}")
+        blocks = [np.asarray(part).reshape(-1, size) for part, size in zip(parts, self.sizes, strict=True)]
+        return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
+
+    def tree_of_rows(self, matrix: Array) -> Any:
+        """A Jacobian in this form: in the place of each array one more axis in front, for the outputs."""
+        ends = np.cumsum(self.sizes)
+        parts = [matrix[:, end - size:end].reshape(-1, *shape)
+                 for shape, size, end in zip(self.shapes, self.sizes, ends, strict=True)]
+        return self.rebuild(parts)
+
+    def limits(self, leaves: Sequence[Any], none: float) -> Array:
+        """A number for each entry, from a number or an array for each leaf, None for `none`."""
+        try:
+            return self.vector([np.broadcast_to(none if leaf is None else leaf, shape)
+                                for leaf, shape in zip(leaves, self.shapes, strict=True)])
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{self.name}: bounds do not fit x0: {error}") from None
