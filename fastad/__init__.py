@@ -14,6 +14,7 @@ The map of the package:
 ``compiled``        `compile`, `load`: replay at the speed of C; its loops are in ``_passes`` and ``_program``
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`
+``scipy``           `scipy.optimize` with derivatives by themselves and parameters in any form
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text
 ``context``         `no_grad`
@@ -41,3 +42,12 @@ __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLost
            "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck",
            "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api",
            "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
+
+
+def __getattr__(name: str) -> object:
+    """The module of SciPy's optimisers when it is first asked for, so that SciPy's own is imported no sooner."""
+    if name == "scipy":
+        from importlib import import_module
+
+        return import_module(".scipy", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ LEVELS = [
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
     {"optimize", "pictures"},
+    {"scipy"},
 ]
 
 

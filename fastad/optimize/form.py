@@ -91,10 +91,16 @@ class Form:
                  for shape, size, end in zip(self.shapes, self.sizes, ends, strict=True)]
         return self.rebuild(parts)
 
-    def limits(self, leaves: Sequence[Any], none: float) -> Array:
-        """A number for each entry, from a number or an array for each leaf, None for `none`."""
+    def vector_like(self, tree: Any, none: float, what: str) -> Array:
+        """A number for each entry, from a number for all, or from numbers, arrays or None (`none`) for the leaves."""
+        if tree is None or isinstance(tree, (int, float, np.number)):
+            return np.full(self.start.shape, none if tree is None else tree, np.float64)
+        return self.limits(flatten_like(self.tree, tree, f"{self.name}: {what}"), none, what)
+
+    def limits(self, leaves: Sequence[Any], none: float, what: str) -> Array:
+        """A number for each entry, from a number, an array or None (`none`) for each leaf."""
         try:
             return self.vector([np.broadcast_to(none if leaf is None else leaf, shape)
                                 for leaf, shape in zip(leaves, self.shapes, strict=True)])
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.name}: bounds do not fit x0: {error}") from None
+            raise ValueError(f"{self.name}: {what} does not fit x0: {error}") from None

@@ -43,6 +43,8 @@ class Wired:
         More arguments for `f`.
     compile : bool
         Whether to compile `f`; one that cannot be traced runs in Python.
+    row : bool
+        Whether `f` gives several numbers, in an array or a container: they are wanted in one row.
 
     Examples
     --------
@@ -57,7 +59,8 @@ class Wired:
            [ 6., 12.,  0.]])
     """
 
-    def __init__(self, f: Function, form: Form, args: Sequence[Any] = (), compile: bool = False) -> None:
+    def __init__(self, f: Function, form: Form, args: Sequence[Any] = (), compile: bool = False,
+                 row: bool = False) -> None:
         if not callable(f):
             raise ValueError(f"{form.name}: fun={f!r}, a function is needed")
         if not isinstance(args, (tuple, list)):
@@ -65,7 +68,8 @@ class Wired:
         self.form, self.args = form, tuple(args)
 
         def flat(x: Any) -> Any:
-            return f(x if form.is_vector else form.split(x), *args)
+            found = f(x if form.is_vector else form.split(x), *args)
+            return joined(found) if row else found
 
         #: The function of the vector, for eager derivatives.
         self.flat = flat
@@ -128,7 +132,7 @@ class Wired:
         return np.stack([self.hvp(x, p) for p in np.eye(x.size)])
 
     def residuals(self, x: Array) -> Array:
-        """The values of a function of several outputs, in one row."""
+        """The values of a function of several numbers, in one row."""
         row: Array = joined(self.value(x))
         return row
 
@@ -137,7 +141,7 @@ class Wired:
         if self.ready is None:
             from ..transforms import jacobian
 
-            return np.asarray(jacobian(lambda v: joined(self.flat(v)))(x))
+            return np.asarray(jacobian(self.flat)(x))
         return self.form.matrix_of(self.ready.jacobian(self.tree_of(x), *self.args), "the Jacobian")
 
     def weighted_hess(self, x: Array, weights: Array) -> Any:
@@ -146,7 +150,7 @@ class Wired:
 
         from ..transforms import RecordedGradient
 
-        gradient = RecordedGradient(lambda v: np.sum(weights * joined(self.flat(v))), x)
+        gradient = RecordedGradient(lambda v: np.sum(weights * self.flat(v)), x)
         return LinearOperator((x.size, x.size), matvec=lambda p: gradient.product(p.ravel()), dtype=np.float64)
 
 
@@ -208,7 +212,7 @@ def wired_bounds(bounds: Any, form: Form) -> Bounds | None:
             raise ValueError(f"{form.name}: bounds has {pair!r}; for each number or array in x0 a pair (low, high) is "
                              "needed, or None; numbers, arrays of its shape or None in the pair")
     low, high = zip(*[pair or (None, None) for pair in pairs], strict=True) if pairs else ((), ())
-    return Bounds(form.limits(low, -np.inf), form.limits(high, np.inf))
+    return Bounds(form.limits(low, -np.inf, "bounds"), form.limits(high, np.inf, "bounds"))
 
 
 def wired_constraints(constraints: Any, form: Form, method: Any = None, compile: bool = False) -> list[Any]:
@@ -218,25 +222,26 @@ def wired_constraints(constraints: Any, form: Form, method: Any = None, compile:
     """
     from scipy.optimize import BFGS, LinearConstraint, NonlinearConstraint
 
-    gradients = not isinstance(method, str) or method.lower() not in GRADIENT_FREE
+    name = method.lower() if isinstance(method, str) else ""
+    curved = name == "trust-constr" or callable(method)
     single = isinstance(constraints, (dict, LinearConstraint, NonlinearConstraint))
     made: list[Any] = []
     for c in [constraints] if single else constraints:
         if isinstance(c, LinearConstraint):
             made.append(c)
         elif isinstance(c, NonlinearConstraint):
-            fun = Wired(c.fun, form, (), compile)
+            fun = Wired(c.fun, form, (), compile, row=True)
             jac = c.jac if isinstance(c.jac, str) and c.jac != "2-point" else fun.jacobian
+            hess = fun.weighted_hess if curved and isinstance(c.hess, BFGS) else on_trees(c.hess, form, matrix=False)
             made.append(NonlinearConstraint(
-                fun.residuals, c.lb, c.ub, jac=on_trees(c.jac, form) if callable(c.jac) else jac,
-                hess=fun.weighted_hess if isinstance(c.hess, BFGS) else on_trees(c.hess, form, matrix=False),
+                fun.residuals, c.lb, c.ub, jac=on_trees(c.jac, form) if callable(c.jac) else jac, hess=hess,
                 keep_feasible=c.keep_feasible, finite_diff_rel_step=c.finite_diff_rel_step,
                 finite_diff_jac_sparsity=c.finite_diff_jac_sparsity))
         elif isinstance(c, dict) and callable(c.get("fun")):
-            fun = Wired(c["fun"], form, c.get("args", ()), compile)
+            fun = Wired(c["fun"], form, c.get("args", ()), compile, row=True)
             given = c.get("jac")
             made.append({**c, "fun": fun.residuals, "args": ()})
-            if gradients:
+            if name not in GRADIENT_FREE:
                 made[-1]["jac"] = on_trees(given, form, c.get("args", ())) if callable(given) else given or fun.jacobian
         else:
             raise ValueError(f"{form.name}: constraints has {c!r}; LinearConstraint, NonlinearConstraint or a dict "

@@ -1,0 +1,241 @@
+"""`scipy.optimize` with derivatives by themselves and parameters in any form: `minimize`, `least_squares`, `root`.
+
+Functions have SciPy's names, arguments and results. What they add: parameters are numbers, arrays or nested containers
+of them; gradients, Jacobians, Hessians and products with these come from fastad, for constraints, too.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .optimize.form import Form
+from .optimize.wiring import Wired, on_trees, solve, wired_bounds, wired_callback, wired_constraints
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
+
+    from ._typing import Array, Function
+
+__all__ = ["least_squares", "minimize", "root"]
+
+
+def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | Callable[..., Any] | None = None, *,
+             jac: Any = None, hess: Any = None, hessp: Any = None, bounds: Any = None, constraints: Any = (),
+             tol: float | None = None, callback: Function | None = None, options: Mapping[str, Any] | None = None,
+             compile: bool = False) -> OptimizeResult:
+    """``scipy.optimize.minimize`` with gradient, Hessian products or Hessian supplied, as the method uses them.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns a scalar. A function of `fastad.compile` is replayed.
+    x0 : number, array or nested container
+        Start. A list is a container, too; for a vector give an array.
+    args : tuple
+        More arguments for `fun`.
+    method : str or callable, optional
+        SciPy's. Newton-CG, trust-ncg, trust-krylov and trust-constr get products with the Hessian, dogleg and
+        trust-exact the Hessian, those without derivatives nothing, all others the gradient.
+    jac, hess, hessp : optional
+        Instead of fastad's: functions ``jac(x, *args)``, ``hess(x, *args)`` and ``hessp(x, p, *args)`` of parameters in
+        the form of `x0` (``jac=True``: `fun` returns value and gradient), or SciPy's words and strategies.
+    bounds : optional
+        A pair (low, high) for each number or array, in the form of `x0`; low and high are numbers, arrays of its shape
+        or None. Or what SciPy takes: a list of pairs for a vector, or ``Bounds`` for all entries in their order.
+    constraints : optional
+        SciPy's, with functions of parameters in the form of `x0`. Jacobians and Hessians are supplied, except where
+        they are given (``hess=BFGS()`` is SciPy's default and counts as not given).
+    tol, options : optional
+        SciPy's.
+    callback : callable, optional
+        SciPy's, with parameters in the form of `x0`.
+    compile : bool
+        Whether to compile `fun`, and the functions of constraints, for this call: worth it when it takes many
+        evaluations of Python loops. What cannot be traced runs in Python, with a warning.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        SciPy's; ``x`` and the gradient, ``jac`` (of trust-constr ``grad``), have the form of `x0`, other arrays are those
+        of the vector of all entries.
+
+    Raises
+    ------
+    ValueError
+        When an argument makes no sense; names it and what is allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> def f(p):
+    ...     return np.sum((p["a"] - 1.0) ** 2) + (p["b"] - p["a"][0]) ** 4
+    >>> result = fa.scipy.minimize(f, {"a": np.zeros(2), "b": 3.0}, method="trust-ncg", bounds=None)
+    >>> result.x["a"].round(6)
+    array([1., 1.])
+    >>> result = fa.scipy.minimize(f, {"a": np.zeros(2), "b": 3.0}, bounds={"a": (None, 0.5), "b": (2.0, None)})
+    >>> result.x
+    {'a': array([0.5, 0.5]), 'b': np.float64(2.0)}
+    """
+    form = Form(x0, "fa.scipy.minimize")
+    more = {"bounds": wired_bounds(bounds, form), "tol": tol, "callback": wired_callback(callback, form),
+            "constraints": wired_constraints(constraints, form, method, compile),
+            "options": None if options is None else dict(options)}
+    own = jac is None or isinstance(jac, str)
+    problem = Wired(fun, form, args, compile) if own else Given(fun, form, args, jac)
+    result = solve(problem, form.start, method, jac=jac if isinstance(jac, str) else None,
+                   hess=on_trees(hess, form, args, matrix=False), hessp=product_on_trees(hessp, form, args), **more)
+    result.x = form.tree_of(result.x, own_dtype=True)
+    for name in ("jac", "grad"):                      # of trust-constr `jac` is the list of the constraints' Jacobians
+        if isinstance(result.get(name), np.ndarray):
+            result[name] = form.tree_of(result[name], own_dtype=True)
+    return result
+
+
+class Given:
+    """A function whose gradient is the caller's; second derivatives are fastad's."""
+
+    def __init__(self, fun: Function, form: Form, args: tuple[Any, ...], jac: Any) -> None:
+        if jac is not True and not callable(jac):
+            raise ValueError(f"{form.name}: jac={jac!r}; a function, True, a word of SciPy's or None is needed")
+        wired = Wired((lambda *args: fun(*args)[0]) if jac is True else fun, form, args)
+        self.value, self.hvp, self.hess = wired.value, wired.hvp, wired.hess
+        self.fun, self.form, self.args, self.jac = fun, form, args, jac
+
+    def value_and_grad(self, x: Array) -> tuple[Any, Array]:
+        """The value and the gradient."""
+        tree = self.form.tree_of(x)
+        found = self.fun(tree, *self.args)
+        value, gradient = found if self.jac is True else (found, self.jac(tree, *self.args))
+        return value, self.form.vector_of(gradient, "the gradient")
+
+
+def product_on_trees(hessp: Any, form: Form, args: tuple[Any, ...]) -> Any:
+    """The caller's own product with the Hessian, on vectors."""
+    if hessp is None:
+        return None
+    return lambda x, p: form.vector_of(hessp(form.tree_of(x), form.tree_of(p), *args), "the Hessian product")
+
+
+def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: Any = (-np.inf, np.inf),
+                  method: str = "trf", *, jac: Any = None, x_scale: Any = None, callback: Function | None = None,
+                  compile: bool = False, **options: Any) -> OptimizeResult:
+    """``scipy.optimize.least_squares`` with the Jacobian supplied.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns the residuals: an array of any shape, or a container of them. A function of
+        `fastad.compile` is replayed.
+    x0 : number, array or nested container
+        Start.
+    args : tuple
+        More arguments for `fun`.
+    bounds : tuple or Bounds
+        SciPy's (low, high): each a number for all, or numbers and arrays in the form of `x0`.
+    method : str
+        SciPy's: ``"trf"``, ``"dogbox"`` or ``"lm"``.
+    jac : optional
+        Instead of fastad's: a function ``jac(x, *args)`` of parameters in the form of `x0`, or one of SciPy's words.
+    x_scale : optional
+        SciPy's; or numbers and arrays in the form of `x0`.
+    callback : callable, optional
+        SciPy's, with parameters in the form of `x0`.
+    compile : bool
+        Whether to compile `fun` for this call; see `minimize`.
+    **options
+        SciPy's: ``ftol``, ``xtol``, ``gtol``, ``loss``, ``f_scale``, ``max_nfev``, ``tr_solver``, ``verbose``, ...
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        SciPy's; ``x`` and ``grad`` have the form of `x0`, ``jac``, too, with an axis for the residuals in front of each
+        array. ``fun`` is the vector of all residuals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> t = np.linspace(0.0, 4.0, 9)
+    >>> y = 3.0 * np.exp(-0.5 * t)
+    >>> def misfit(p):
+    ...     return p["height"] * np.exp(-p["rate"] * t) - y
+    >>> result = fa.scipy.least_squares(misfit, {"height": 1.0, "rate": 1.0})
+    >>> result.x
+    {'height': np.float64(3.0), 'rate': np.float64(0.5)}
+    """
+    from scipy import optimize
+
+    form = Form(x0, "fa.scipy.least_squares")
+    problem = Wired(fun, form, args, compile, row=True)
+    if x_scale is not None:
+        options["x_scale"] = x_scale if isinstance(x_scale, str) else form.vector_like(x_scale, 1.0, "x_scale")
+    if callback is not None:
+        options["callback"] = wired_callback(callback, form)
+    if not isinstance(bounds, optimize.Bounds):
+        if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+            raise ValueError(f"{form.name}: bounds={bounds!r}; a pair (low, high) is needed, or Bounds")
+        bounds = form.vector_like(bounds[0], -np.inf, "bounds"), form.vector_like(bounds[1], np.inf, "bounds")
+    result = optimize.least_squares(problem.residuals, form.start, problem.jacobian if jac is None
+                                    else on_trees(jac, form, args), bounds, method, **options)
+    result.x = form.tree_of(result.x, own_dtype=True)
+    if not form.is_vector:
+        jacobian = result.jac if isinstance(result.jac, np.ndarray) else result.jac.toarray()
+        result.jac, result.grad = form.tree_of_rows(jacobian), form.tree_of(result.grad)
+    return result
+
+
+def root(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str = "hybr", *, jac: Any = None,
+         tol: float | None = None, callback: Function | None = None, options: Mapping[str, Any] | None = None,
+         compile: bool = False) -> OptimizeResult:
+    """``scipy.optimize.root`` with the Jacobian supplied to the methods that use one, hybr and lm.
+
+    Parameters
+    ----------
+    fun : callable
+        ``fun(x, *args)`` returns as many numbers as `x0` has: an array or a container of them. A function of
+        `fastad.compile` is replayed.
+    x0 : number, array or nested container
+        Start.
+    args : tuple
+        More arguments for `fun`.
+    method : str
+        SciPy's.
+    jac : optional
+        Instead of fastad's: a function ``jac(x, *args)`` of parameters in the form of `x0`; False: SciPy's differences.
+    tol, options : optional
+        SciPy's.
+    callback : callable, optional
+        SciPy's, with parameters in the form of `x0`; hybr and lm have none.
+    compile : bool
+        Whether to compile `fun` for this call; see `minimize`.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        SciPy's; ``x`` has the form of `x0`, ``fun`` is the vector of all values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastad as fa
+    >>> def f(p):
+    ...     return p["x"] ** 2 + p["y"] - 3.0, np.exp(p["x"] - 1.0) - p["y"] + 1.0
+    >>> result = fa.scipy.root(f, {"x": 2.0, "y": 2.0})
+    >>> result.success, result.x
+    (True, {'x': np.float64(1.0), 'y': np.float64(2.0)})
+    """
+    from scipy import optimize
+
+    form = Form(x0, "fa.scipy.root")
+    problem = Wired(fun, form, args, compile, row=True)
+    if jac is not None:
+        derivative = on_trees(jac, form, args)
+    else:
+        derivative = problem.jacobian if method.lower() in ("hybr", "lm") else None
+    result = optimize.root(problem.residuals, form.start, method=method, jac=derivative, tol=tol,
+                           callback=wired_callback(callback, form), options=None if options is None else dict(options))
+    result.x = form.tree_of(np.asarray(result.x, np.float64), own_dtype=True)
+    return result
