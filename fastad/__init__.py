@@ -13,7 +13,7 @@ The map of the package:
 ``testing``         `gradcheck`
 ``compiled``        `compile`, `load`: replay at the speed of C; its loops are in ``_passes`` and ``_program``
 ``graph``           `Graph`: explicit graphs with placeholders
-``optimize``        `minimize`
+``optimize``        `minimize`; its loops are in ``_descent``
 ``scipy``           `scipy.optimize` with derivatives by themselves and parameters in any form
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text

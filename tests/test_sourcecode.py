@@ -15,6 +15,7 @@ LEVELS = [
     {"_tape"},
     {"_passes", "variable"},
     {"_program"},
+    {"_descent"},
     {"math", "context"},
     {"numpy_api"},
     {"special", "transforms", "custom"},
