@@ -14,6 +14,7 @@ cdef class Workspace:
     cdef double *work                 # for operands that are collected from anywhere
     cdef Py_ssize_t lanes
     cdef dict errors                  # what Python functions raised, by lane; None
+    cdef bint failing                 # whether there are any
 
 
 cdef struct Rows:
@@ -42,6 +43,7 @@ cdef class Code:
     cdef Workspace workspace(self, Py_ssize_t lanes)
     cdef void give_back(self, Workspace space)
     cdef int execute(self, Workspace space) except -1
+    cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil
     cdef int call(self, Py_ssize_t k, Workspace space) except -1
 
 
@@ -62,6 +64,7 @@ cdef class Evaluator:
 
     cdef int load(self, Workspace space, object leaves) except -1
     cdef int load_captures(self, Workspace space) except -1
+    cdef int load_captures_of_rows(self, Workspace space) except -1
     cdef int run_rows(self, Workspace space, const Rows *inputs, const Rows *outputs, Py_ssize_t first, Py_ssize_t last,
                       unsigned char *holds, const unsigned char *cancel) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil

@@ -137,7 +137,7 @@ cdef class Code:
         cdef Py_ssize_t at = 0, stop, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
         if space.lanes == 1:
             regions = space.regions
-        space.errors = None
+        space.errors, space.failing = None, False
         while at < n:
             stop = self._stops[k]
             if self._stops[k + 1]:
@@ -157,6 +157,31 @@ cdef class Code:
                 PyErr_CheckSignals()
             k += 1
         return 0
+
+    cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil:
+        """Run all instructions without the GIL, which a Python function takes; 1 when another thread cancels."""
+        cdef const void *regions = space.regions if space.lanes == 1 else NULL
+        cdef Py_ssize_t at = 0, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        if space.failing:
+            with gil:
+                space.errors, space.failing = None, False
+        while True:
+            at = execute(self._instructions, at, self._stops[k], self._scalars, self._pool, space.w, space.lanes, space.work, regions)
+            k += 2
+            if at < 0:
+                with gil:
+                    return -1                         # a signal has raised
+            if at >= n:
+                return 0
+            if cancel is not NULL and cancel[0]:
+                return 1
+            with gil:
+                if self._stops[k]:
+                    self.call(at, space)
+                    at += 1
+                else:
+                    PyErr_CheckSignals()
+            k += 1
 
     cdef int call(self, Py_ssize_t k, Workspace space) except -1:
         """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results."""
@@ -186,7 +211,7 @@ cdef class Code:
             except MemoryError:
                 raise
             except Exception as error:                # none if the arguments take another branch: the guards say so
-                space.errors = {lane: error, **(space.errors or {})}
+                space.errors, space.failing = {lane: error, **(space.errors or {})}, True
                 for j in range(n_out):
                     for i in range(outs[2 * j + 1]):
                         space.w[(outs[2 * j] + i) * lanes + lane] = NAN
@@ -370,6 +395,23 @@ cdef class Evaluator:
                 return -2
         return 0
 
+    cdef int load_captures_of_rows(self, Workspace space) except -1:
+        """Copy captured arrays in, the same for all lanes; -2 when one that must not has changed."""
+        cdef Py_ssize_t k, i, l, lanes = space.lanes
+        cdef const double *x
+        for array, copy in self.frozen:
+            if not unchanged(array, copy):
+                return -2
+        for k, (array, at) in enumerate(self.captures):
+            array = np.asarray(array, float64, order="C")
+            if not same_shape(<ndarray>array, <tuple>self.capture_dims[k]):
+                return -2
+            x = <const double *>PyArray_DATA(<ndarray>array)
+            for i in range(array.size):
+                for l in range(lanes):
+                    space.w[(<Py_ssize_t>at + i) * lanes + l] = x[i]
+        return 0
+
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil:
         """The first guard that does not hold, -1 when all do; nan is equal to nan, but not 0.0 to -0.0."""
         cdef Py_ssize_t k, n = PyArray_DIM(<ndarray>self.guards, 0)
@@ -471,8 +513,7 @@ cdef class Evaluator:
             False when captured or frozen arrays are not those of this program.
         """
         cdef Workspace space
-        cdef Py_ssize_t k, i, l, rows = holds.shape[0]
-        cdef const double *x
+        cdef Py_ssize_t k, rows = holds.shape[0]
         cdef Rows *ports
         cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
         if not 0 <= first < last <= rows or len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
@@ -481,19 +522,9 @@ cdef class Evaluator:
             check_rows(arrays[k], self.dims[k], rows if stacked[k] else -1)
         for k in range(self.n_results):
             check_rows(out[k], self.results[k][0], rows)
-        for array, copy in self.frozen:
-            if not unchanged(array, copy):
-                return False
         space = self.code.workspace(lanes)
-        space.errors = None
-        for k, (array, at) in enumerate(self.captures):
-            array = np.asarray(array, float64, order="C")
-            if not same_shape(<ndarray>array, <tuple>self.capture_dims[k]):
-                return False
-            x = <const double *>PyArray_DATA(<ndarray>array)
-            for i in range(array.size):
-                for l in range(lanes):
-                    space.w[(<Py_ssize_t>at + i) * lanes + l] = x[i]
+        if self.load_captures_of_rows(space) == -2:
+            return False
         ports = <Rows *>PyMem_RawMalloc((self.n_inputs + self.n_results + 1) * sizeof(Rows))
         if ports is NULL:
             raise MemoryError()
@@ -518,39 +549,19 @@ cdef class Evaluator:
                       unsigned char *holds, const unsigned char *cancel) except -1:
         """The loop of `batch`: load, execute, check the guards, store; `lanes` rows at a time."""
         cdef Code code = self.code
-        cdef Py_ssize_t lanes = space.lanes, row = first, m, k, l, at, n = PyArray_DIM(<ndarray>code.instructions, 0)
-        cdef Py_ssize_t done = 0
-        cdef bint errors = False
+        cdef Py_ssize_t lanes = space.lanes, row = first, m, k, l, done = 0
         with nogil:
             while row < last and (cancel is NULL or not cancel[0]):
                 m = min(lanes, last - row)
                 for k in range(self.n_inputs):
                     if inputs[k].step or row == first:
                         load_rows(&inputs[k], space.w, lanes, row, m)
-                at, k = 0, 0
-                if errors:
-                    with gil:
-                        space.errors = None
-                    errors = False
-                while at < n:
-                    at = execute(code._instructions, at, code._stops[k], code._scalars, code._pool, space.w, lanes, space.work, NULL)
-                    k += 2
-                    if at >= n:
-                        break
-                    if cancel is not NULL and cancel[0]:
-                        return 0
-                    with gil:
-                        if code._stops[k]:
-                            code.call(at, space)
-                            errors = space.errors is not None
-                            at += 1
-                        else:
-                            PyErr_CheckSignals()
-                    k += 1
+                if code.run(space, cancel):
+                    return 0
                 for l in range(m):
                     if self.failed(space, l) >= 0:
                         holds[row + l] = 0
-                if errors:
+                if space.failing:
                     with gil:
                         for lane in space.errors:
                             if <Py_ssize_t>lane < m:

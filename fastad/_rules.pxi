@@ -27,7 +27,9 @@ cdef struct Rule:
     double *a                         # what is remembered, n numbers each: sgd the momentum; adagrad, rmsprop the squares
     double *b                         # adam the means in a, the squares in b, their greatest in c; rmsprop the means in b,
     double *c                         # the momentum in c; spectral, lbfgs the last point and gradient in a, b,
-    double *pairs                     # lbfgs (s, y) of the last steps, then 1 / s.y of each, and room for its factors
+    const double *low                 # bounds of x, NULL: none; lbfgs keeps off those that hold x
+    const double *high
+    double *pairs                     # lbfgs (s, y) of the last steps, then room for 1 / s.y and a factor of each
     Py_ssize_t n_pairs
 
 
@@ -65,7 +67,7 @@ cdef Py_ssize_t rule_size(const Rule *r) noexcept nogil:
     if r.kind == SPECTRAL:
         return 2 * r.n
     if r.kind == LBFGS:
-        return 2 * r.n + 2 * r.memory * (r.n + 1)
+        return 2 * r.n + 2 * (r.memory + 1) * (r.n + 1)   # one pair more: that which may not be taken
     return 0
 
 
@@ -198,48 +200,85 @@ cdef void step_spectral(Rule *r, const double *x, double *d) noexcept nogil:
         d[i] *= -length
 
 
+cdef inline bint held(const Rule *r, const double *x, const double *g, Py_ssize_t i) noexcept nogil:
+    """Whether a bound holds the i-th entry of x: the gradient pushes against it."""
+    return x[i] <= r.low[i] and g[i] > 0.0 or x[i] >= r.high[i] and g[i] < 0.0
+
+
+cdef void let_go(const Rule *r, const double *x, const double *g, double *d) noexcept nogil:
+    """No step where a bound holds x."""
+    cdef Py_ssize_t i
+    if r.low is not NULL:
+        for i in range(r.n):
+            if held(r, x, g, i):
+                d[i] = 0.0
+
+
+cdef double curvature_of(const Rule *r, const double *x, const double *s, const double *y) noexcept nogil:
+    """s.y, of the entries that no bound holds."""
+    cdef Py_ssize_t i
+    cdef double total = 0.0
+    if r.low is NULL:
+        return dot(r.n, s, y)
+    for i in range(r.n):
+        if not held(r, x, r.b, i):
+            total += s[i] * y[i]
+    return total
+
+
 cdef void step_lbfgs(Rule *r, const double *x, double lr, double *d) noexcept nogil:
-    """Limited-memory BFGS: the two-loop recursion (Nocedal, Wright: Numerical Optimization, algorithm 7.4)."""
-    cdef Py_ssize_t i, j, k, n = r.n
-    cdef double *inverse = r.pairs + 2 * r.memory * n
-    cdef double *factors = inverse + r.memory
-    cdef double *s = r.pairs + 2 * n * (r.n_pairs % r.memory)
+    """Limited-memory BFGS: the two-loop recursion (Nocedal, Wright: Numerical Optimization, algorithm 7.4).
+
+    What a bound holds stays out of it: the recursion is that of the other entries (Bertsekas, SIAM J. Control 20, 1982).
+    """
+    cdef Py_ssize_t i, k, n = r.n, first, last
+    cdef double *inverse = r.pairs + 2 * (r.memory + 1) * n
+    cdef double *factors = inverse + r.memory + 1
+    cdef double *s = pair(r, r.n_pairs)
     cdef double *y = s + n
-    cdef double curvature, size = 0.0
+    cdef double c, size = 0.0, scale = 0.0
     if r.count > 1:
         for i in range(n):
             s[i], y[i] = x[i] - r.a[i], d[i] - r.b[i]
-        curvature = dot(n, s, y)
-        if curvature > 1e-10 * norm(n, s) * norm(n, y):
-            inverse[r.n_pairs % r.memory] = 1.0 / curvature
+        if dot(n, s, y) > 1e-10 * norm(n, s) * norm(n, y):
             r.n_pairs += 1
     memcpy(r.a, x, n * sizeof(double))
     memcpy(r.b, d, n * sizeof(double))
-    if r.n_pairs == 0:
+    let_go(r, x, r.b, d)
+    first, last = max(r.n_pairs - r.memory, 0), r.n_pairs
+    for k in range(last - 1, first - 1, -1):
+        s = pair(r, k)
+        y = s + n
+        c = curvature_of(r, x, s, y)
+        inverse[k % (r.memory + 1)] = 1.0 / c if c > 0.0 else 0.0
+        if c > 0.0:
+            if scale == 0.0:
+                scale = c / curvature_of(r, x, y, y)
+            c = factors[k % (r.memory + 1)] = dot(n, s, d) / c
+            for i in range(n):
+                d[i] -= c * y[i]
+            let_go(r, x, r.b, d)
+    if scale == 0.0:
         for i in range(n):
             size += fabs(d[i])
-        for i in range(n):
-            d[i] *= -min(1.0, lr / size)
-        return
-    for k in range(r.n_pairs - 1, max(r.n_pairs - r.memory, 0) - 1, -1):
-        j = k % r.memory
-        s = r.pairs + 2 * n * j
-        factors[j] = inverse[j] * dot(n, s, d)
-        for i in range(n):
-            d[i] -= factors[j] * s[n + i]
-    j = (r.n_pairs - 1) % r.memory
-    y = r.pairs + 2 * n * j + n
-    size = inverse[j] * dot(n, y, y)
+        scale = min(1.0, lr / size)
     for i in range(n):
-        d[i] /= size
-    for k in range(max(r.n_pairs - r.memory, 0), r.n_pairs):
-        j = k % r.memory
-        s = r.pairs + 2 * n * j
-        curvature = factors[j] - inverse[j] * dot(n, s + n, d)
-        for i in range(n):
-            d[i] += curvature * s[i]
+        d[i] *= scale
+    for k in range(first, last):
+        s = pair(r, k)
+        c = inverse[k % (r.memory + 1)]
+        if c > 0.0:
+            c = factors[k % (r.memory + 1)] - c * dot(n, s + n, d)
+            for i in range(n):
+                d[i] += c * s[i]
+            let_go(r, x, r.b, d)
     for i in range(n):
         d[i] = -d[i]
+
+
+cdef inline double *pair(const Rule *r, Py_ssize_t k) noexcept nogil:
+    """Where the k-th pair (s, y) stands."""
+    return r.pairs + 2 * r.n * (k % (r.memory + 1))
 
 
 cdef int rule_set(Rule *r, dict options) except -1:
@@ -287,6 +326,7 @@ cdef int rule_make(Rule *r, str kind, Py_ssize_t n, dict options) except -1:
     if kind not in KINDS:
         raise ValueError(f"update rule: there is no kind {kind!r}; there are {', '.join(KINDS)}")
     r.kind, r.n, r.count, r.n_pairs = <Kind><int>KINDS.index(kind), n, 0, 0
+    r.low = r.high = NULL
     rule_set(r, DEFAULTS)
     rule_set(r, options)
     if n < 0 or not 1 <= r.memory <= 1 << 20:
