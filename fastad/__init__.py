@@ -17,6 +17,7 @@ The map of the package:
 ``scipy``           `scipy.optimize` with derivatives by themselves and parameters in any form
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text
+``selftest``        what ``python -m fastad selftest`` runs
 ``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================

@@ -3,7 +3,8 @@
 ``python -m fastad`` reads the pelts of snowshoe hare and Canadian lynx that the Hudson's Bay Company collected from
 1900 to 1920 and fits the Lotka–Volterra equations to them: four rates and two initial populations. The integrator is
 an ordinary Python loop over scalars; its gradient comes from :func:`fastad.value_and_grad`, the descent from
-:func:`fastad.minimize`. ``python -m fastad info`` says what this installation is.
+:func:`fastad.minimize`. ``python -m fastad info`` says what this installation is, ``python -m fastad selftest`` whether
+it computes what it should on this machine.
 """
 
 from __future__ import annotations
@@ -214,8 +215,8 @@ def info() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(prog="python -m fastad", description="Fit a predator-prey model to real data.")
-    parser.add_argument("command", nargs="?", choices=("fit", "info"), default="fit",
-                        help="fit the model (default), or say what this installation is")
+    parser.add_argument("command", nargs="?", choices=("fit", "info", "selftest"), default="fit",
+                        help="fit the model (default), say what this installation is, or check that it computes right")
     picture = parser.add_mutually_exclusive_group()
     picture.add_argument("--plot", metavar="PATH",
                          help="write the picture there (default: lynx_hare.png, if matplotlib is installed)")
@@ -223,6 +224,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.command == "info":
         return info()
+    if options.command == "selftest":
+        from fastad import selftest
+
+        info()
+        return 1 if selftest.run() else 0
     has_matplotlib = importlib.util.find_spec("matplotlib") is not None
     if options.plot and not has_matplotlib:
         parser.error("--plot needs matplotlib: pip install 'fastad[plot]'")

@@ -21,7 +21,7 @@ LEVELS = [
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
     {"optimize", "pictures"},
-    {"scipy"},
+    {"scipy", "selftest"},
 ]
 
 
