@@ -1,6 +1,12 @@
 """What the build, git and the sdist have to agree on."""
 import re
+import shutil
+import subprocess
+import sysconfig
+import tomllib
 from pathlib import Path
+
+import pytest
 
 import fastad
 from fastad._version import __version__
@@ -31,3 +37,22 @@ def test_every_cython_module_is_built():
     sources = {p.stem for p in PACKAGE.glob("*.pyx")}
     modules = re.search(r"^MODULES = \((.*?)\)", (ROOT / "setup.py").read_text(encoding="utf-8"), re.M | re.S)[1]
     assert sources == set(re.findall(r'"(\w+)"', modules)), "MODULES in setup.py lists the .pyx files"
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("standard", ["c11", "c17"])
+def test_headers_are_standard_c(tmp_path, standard):
+    """What a compiler without GNU's extensions would see: labels as values are all that it has to do without."""
+    (tmp_path / "all.c").write_text('#include <Python.h>\n#include "_kernels.h"\n#include "_execute.h"\n')
+    flags = [f"-std={standard}", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
+             "-DFASTAD_SWITCH", "-fsyntax-only", f"-I{PACKAGE}", f"-isystem{sysconfig.get_path('include')}"]
+    done = subprocess.run(["cc", *flags, "all.c"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_wheels_for_the_pythons_that_are_named():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)
+    named = re.findall(r"Python :: 3\.(\d+)", " ".join(project["project"]["classifiers"]))
+    assert project["tool"]["cibuildwheel"]["build"].split() == [f"cp3{minor}-*" for minor in named]
+    assert project["project"]["requires-python"] == f">=3.{named[0]}"
