@@ -18,6 +18,8 @@ The map of the package:
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text
 ``selftest``        what ``python -m fastad selftest`` runs
+``explaining``      `explain`: backpropagation as a table
+``observing``       what sees every record come and go
 ``context``         `no_grad`
 ``tree``            nested containers
 ==================  ====================================================================================
@@ -29,6 +31,7 @@ from .compiled import compile, load
 from .context import no_grad
 from .custom import Gate, custom_vjp
 from .errors import AuditError, FormatError, FreedGraphError, GradientLostError, NoGradientError, PathError, TraceError
+from .explaining import explain
 from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
@@ -40,9 +43,10 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
-           "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "grad", "gradcheck",
-           "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad", "numpy_api",
-           "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
+           "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "explain", "grad",
+           "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad",
+           "numpy_api", "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp",
+           "__version__", *_functions]
 
 
 def __getattr__(name: str) -> object:

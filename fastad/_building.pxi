@@ -410,6 +410,7 @@ def spread(x, sources, targets, weights, values):
     tape.n_pool += 2 * n
     copy_in(tape, w.out, asarray(values))
     copy_in(tape, w.b, asarray(weights, np.float64))
+    computed(tape)
     return finished(new_node(tape, w.out, tape.n_records - 1, out), (v,), FLOAT)
 
 
@@ -462,6 +463,7 @@ def call(rule, inputs, outputs, str name):
         made.append((slots, layout_of(outs[k].shape)))
         slots += outs[k].size
     tape.n_pool = p + 1 + 2 * n_out
+    computed(tape)
     return [finished(new_node(tape, place_, rec, layout), ins, FLOAT) for place_, layout in made]
 
 

@@ -24,6 +24,8 @@ cdef class _Recorder(_Partials):
             if t.hooks and rec - 1 in t.hooks:
                 self.run_hooks(t.hooks[rec - 1])
             rec -= 1
+            if t.observer is not None:
+                t.observer.origin = rec
             if is_wide(t.link[rec]):
                 w = t.wide[t.link[rec] >> 8]
                 slot -= w.size
@@ -540,7 +542,13 @@ cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, b
     for y, seed in zip(outputs, seeds):
         if seed is not None and y.layout.size and slot_of(y) + y.layout.low >= r.base:
             r.seed(slot_of(y), y.layout, seed)
-    r.run()
+    if tape.observer is not None:
+        show_sweep(tape, outputs, seeds, r.base)
+    try:
+        r.run()
+    finally:
+        if tape.observer is not None:
+            tape.observer.origin = -1
     return r
 
 

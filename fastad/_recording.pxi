@@ -251,6 +251,8 @@ cdef Tape settle(object operands, Py_ssize_t slots, Py_ssize_t records, Py_ssize
     for x in operands:
         if isinstance(x, Handle) and (<Handle>x).state == LEAF:
             tape.bind(<Handle>x)
+    if tape.observer is not None:
+        tape.observer.operands = operands
     return tape
 
 
@@ -347,6 +349,7 @@ cdef Variable record_map(int op, object a, object b, Layout la, Layout lb, str n
     cdef Tape tape = settle((a, b), out.size, 2, 4 * out.ndim + 5, name)
     cdef Py_ssize_t slot = tape.n_slots, rec, x = 0, y = 0
     cdef bint ca = not isinstance(a, Handle), cb = not isinstance(b, Handle)
+    cdef Variable node
     cdef Wide *w
     cdef double v, dx = 0.0, dy = 0.0
     if out is SCALAR:
@@ -362,7 +365,9 @@ cdef Variable record_map(int op, object a, object b, Layout la, Layout lb, str n
             scalar_eval(op, dx if ca else tape.value[x], dy if cb else tape.value[y], &v, NULL if ca else &dx,
                         NULL if cb else &dy)
             heard(op)
-            return push_scalar(tape, op, x, y, v, dx, dy)
+            node = push_scalar(tape, op, x, y, v, dx, dy)
+            computed(tape)
+            return node
     rec = tape.n_records
     w = tape.push(MAP, out.size + (la.size if ca else 0) + (lb.size if lb is not None and cb else 0))
     w.op = <uint8_t>op
@@ -385,7 +390,15 @@ cdef int run(Tape tape, Wide *w) except -1:
         tape.busy = False
     else:
         tape.run_forward(w)
+    computed(tape)
     return heard(w.op)
+
+
+cdef inline int computed(Tape tape) except -1:
+    """Show what the last record has computed to whoever watches."""
+    if FA_UNLIKELY(tape.observer is not None):
+        tape.observer.computed(tape, tape.n_records - 1, tape.n_slots - tape.size_of(tape.n_records - 1))
+    return 0
 
 
 cdef bint same_shape(Layout x, Layout y) noexcept:
@@ -475,7 +488,7 @@ cdef object line(int op, object a, object b, double c, Layout layout):
         tape = (<Variable>b).tape
     if tape is None:
         tape = current_tape()
-    if tape.paused:
+    if tape.paused or tape.observer is not None:
         return None
     if type(a) is Variable:
         if (<Variable>a).state == LEAF:

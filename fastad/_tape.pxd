@@ -118,7 +118,7 @@ cdef class Tape:
     cdef int64_t[::1] pool            # layouts and index lists
     cdef list objects                 # rules of CALL records
     cdef Py_ssize_t n_slots, n_records, n_wide, n_pool
-    cdef Py_ssize_t slot_limit, record_limit     # capacities; 0 while paused or busy, so that one test covers all
+    cdef Py_ssize_t slot_limit, record_limit     # capacities; 0 while paused, busy or observed: one test for all
     cdef Py_ssize_t swept             # slots whose adjoints the last sweeps have set
     cdef Py_ssize_t n_assign          # ASSIGN records on the tape
     cdef Level kept                   # up to the last leaf: what stays when all graphs are gone
@@ -139,6 +139,7 @@ cdef class Tape:
     cdef int small_graphs             # in a row, on columns that are much larger
     cdef Py_ssize_t collected_records # records that the last collection left
     cdef readonly Py_ssize_t n_collections
+    cdef object observer              # sees every record come and go, see fastad/observing.py; None
     cdef bint ended                   # the trace of this tape has ended: records stay as they are, and there will be no more
     cdef readonly object trace        # the Trace of a compiled function: nothing is ever cut off then; None
 
@@ -148,6 +149,7 @@ cdef class Tape:
     cdef Wide *push(self, Kind kind, Py_ssize_t size) noexcept
     cdef Py_ssize_t push_layout(self, Layout shape, Layout v, Layout x, Layout y, Wide *w) noexcept
     cdef void run_forward(self, Wide *w) noexcept nogil
+    cdef Py_ssize_t size_of(self, Py_ssize_t rec) noexcept
     cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1
     cdef int tangent(self, Py_ssize_t first, Py_ssize_t base, double[::1] dot, list roots) except -1
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1

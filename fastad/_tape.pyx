@@ -203,8 +203,8 @@ cdef class Tape:
 
     # ---- room ----
     cdef void limit(self) noexcept:
-        """Set what the fast paths test: room is there, nobody sweeps, nobody paused recording."""
-        if self.busy or self.paused or self.ended:
+        """Set what the fast paths test: room is there, nobody sweeps, nobody paused recording, nobody watches."""
+        if self.busy or self.paused or self.ended or self.observer is not None:
             self.slot_limit = self.record_limit = 0
         else:
             self.slot_limit = self.value.shape[0]
@@ -222,6 +222,8 @@ cdef class Tape:
                 self.link.shape[0], self.dx.shape[0], self.dy.shape[0])
                 or self.n_wide + records > self.wide.shape[0] or self.n_pool + pool > self.pool.shape[0]):
             self.make_room(slots, records, pool)
+        if self.observer is not None:
+            self.observer.recording(self)
         return 0
 
     cdef int make_room(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
@@ -410,6 +412,10 @@ cdef class Tape:
         self.swept = self.n_slots
         return 0
 
+    cdef Py_ssize_t size_of(self, Py_ssize_t rec) noexcept:
+        """How many slots the block of a record has."""
+        return self.wide[self.link[rec] >> 8].size if is_wide(self.link[rec]) else 1
+
     cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1:
         """Read the records [stop, start) backwards: adj(operand) += partial * adj(result).
 
@@ -427,7 +433,7 @@ cdef class Tape:
         self.limit()
         try:
             while c.rec > stop:
-                boundary = max(stop, c.rec - CHUNK)
+                boundary = max(stop, c.rec - (CHUNK if self.observer is None else 1))
                 for rec in self.hooks:
                     if boundary <= rec < c.rec:
                         boundary = rec + 1
@@ -435,6 +441,8 @@ cdef class Tape:
                             run_hooks(self, self.hooks[rec], base)
                             boundary = rec
                             break
+                if self.observer is not None:
+                    self.observer.sweeping(self, c.rec - 1, c.slot - self.size_of(c.rec - 1))
                 if c.slot - base > RELEASE_GIL:
                     with nogil:
                         status = reverse(self, &c, boundary, base)
@@ -450,6 +458,8 @@ cdef class Tape:
                         "backward: a part of this graph was freed by an earlier backward(); call that one with retain_graph=True")
                 elif status == NO_MEMORY:
                     raise MemoryError("fastad: no memory for the adjoint of a matrix product")
+                if self.observer is not None:
+                    self.observer.swept(self, c.rec, c.slot)
                 PyErr_CheckSignals()
         finally:
             if self.n_assign:
@@ -543,7 +553,7 @@ cdef class Tape:
         return release(self)
 
     cdef int collect(self) except -1:
-        return 0 if self.trace is not None or self.ended else collect(self)
+        return 0 if self.trace is not None or self.ended or self.observer is not None else collect(self)
 
     cdef Level level(self) noexcept:
         """How long the tape is now."""

@@ -178,8 +178,8 @@ cdef Py_ssize_t result_size(Tape t, Py_ssize_t rec) noexcept:
     return w.size
 
 
-def history(Variable x not None, Py_ssize_t limit):
-    """What a Variable was computed from, for pictures: the youngest `limit` records, oldest first, and how many there are.
+def history(Variable x not None, Py_ssize_t limit, str name="to_dot"):
+    """What a Variable was computed from, for the function `name`: the youngest `limit` records, oldest first, and how many there are.
 
     A record is what `decoded_record` gives, with ``record`` (its number), ``values`` and ``gradient`` of its result (None: no
     gradient, or none yet) and ``variable``, the Variable that is this result (None: nobody holds one). A leaf or constant
@@ -194,7 +194,7 @@ def history(Variable x not None, Py_ssize_t limit):
     if x.state == UNSET:
         raise RuntimeError(UNINITIALISED)
     if x.state == GONE:
-        refuse_freed(x, "to_dot")
+        refuse_freed(x, name)
     if x.state != NODE:
         return [], 0
     held = {}
@@ -210,10 +210,7 @@ def history(Variable x not None, Py_ssize_t limit):
     reached = reached_records(t, x)
     out = []
     for rec, slot in reached[max(len(reached) - limit, 0):]:
-        if t.link[rec] == FREED_SCALAR or (is_wide(t.link[rec]) and t.wide[t.link[rec] >> 8].flags & FREED):
-            found = {"kind": "freed", "op": "freed", "out": slot, "size": t.wide[t.link[rec] >> 8].size if is_wide(t.link[rec]) else 1}
-        else:
-            found = decoded_record(t, rec, slot)
+        found = record_at(t, rec, slot)
         size = result_size(t, rec)
         line = layout_of((size,))
         found["record"], found["values"] = rec, read_view(&t.value[slot], line) if line.size else np.empty(0)

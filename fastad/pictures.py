@@ -1,4 +1,4 @@
-"""Pictures of what was computed, as Graphviz DOT text: of a recorded Variable, and of a compiled program."""
+"""Pictures of what was computed, as Graphviz DOT text: of Variables, compiled programs and explicit graphs."""
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -9,8 +9,9 @@ import numpy as np
 from . import variable
 from ._program import KINDS, STRIP
 from .compiled.program import Program, described
+from .graph import Graph, Node
 
-__all__ = ["to_dot"]
+__all__ = ["Picture", "to_dot"]
 
 ACCUMULATE, INDEXED, ANYWHERE, OF_LEAF = 1, 8, 16, 64        # flags of a record
 #: A label shows so many elements of an array.
@@ -19,29 +20,53 @@ WORDS = {"span": "array", "matmul": "matmul", "route": "select", "spread": "spre
          "freed": "freed"}
 
 
-def to_dot(y: Any, max_nodes: int = 500) -> str:
+class Picture(str):
+    """DOT text that a notebook shows as a drawing.
+
+    That takes the package ``graphviz`` and its program ``dot``; without them a notebook shows the text.
+    """
+
+    __slots__ = ()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """What a notebook may show; an error while drawing is no error of the notebook's."""
+        drawing = self._repr_svg_()
+        return {"text/plain": str(self), **({} if drawing is None else {"image/svg+xml": drawing})}
+
+    def _repr_svg_(self) -> str | None:
+        """The drawing, None where Graphviz is not there or fails."""
+        try:
+            import graphviz
+            return str(graphviz.Source(str(self)).pipe(format="svg", encoding="utf-8"))
+        except Exception:                             # no package, no program, or one that fails: there is the text
+            return None
+
+
+def to_dot(y: Any, max_nodes: int = 500) -> Picture:
     r"""A picture of what a value was computed from, as text in Graphviz's DOT language.
 
     Parameters
     ----------
-    y : Variable or Program
+    y : Variable, Program, Graph or Node
         A recorded Variable: a node for each operation, with shape, value and, after ``backward(retain_graph=True)``,
         gradient; an edge from each operand. A program of a compiled function (``f.programs``): a node for each
-        instruction, an edge for the slots that go from one to another.
+        instruction, an edge for the slots that go from one to another. An explicit graph, or what one of its nodes is
+        computed from: values and gradients of the last ``forward`` and ``backward``.
     max_nodes : int
         Of longer computations only the last so many operations are shown, and one node says how many are left out.
 
     Returns
     -------
-    str
-        Text that ``dot -Tsvg`` draws, and ``graphviz.Source`` in a notebook.
+    Picture
+        A str that ``dot -Tsvg`` draws. A notebook shows the drawing if the package ``graphviz`` and the program ``dot``
+        are there (``pip install fastad[graph]``), else the text.
 
     Raises
     ------
     FreedGraphError
         When ``backward()`` has freed the graph.
     TypeError
-        When `y` is neither.
+        When `y` is something else.
 
     Examples
     --------
@@ -63,10 +88,14 @@ def to_dot(y: Any, max_nodes: int = 500) -> str:
         lines = of_program(y, max_nodes)
     elif isinstance(y, variable.Variable):
         lines = of_variable(y, max_nodes)
+    elif isinstance(y, Graph):
+        lines = of_graph(y, y.nodes, max_nodes)
+    elif isinstance(y, Node):
+        lines = of_graph(y.graph, y.graph._needed([y]), max_nodes)
     else:
-        raise TypeError("to_dot: a Variable or a program of a compiled function (f.programs) is needed, not "
-                        f"{type(y).__name__}")
-    return "\n".join(["digraph fastad {", "  rankdir=LR; node [shape=box];", *lines, "}"])
+        raise TypeError("to_dot: a Variable, a graph, a node or a program of a compiled function (f.programs) is "
+                        f"needed, not {type(y).__name__}")
+    return Picture("\n".join(["digraph fastad {", "  rankdir=LR; node [shape=box];", *lines, "}"]))
 
 
 def quoted(*rows: str) -> str:
@@ -94,8 +123,7 @@ def of_variable(y: variable.Variable, max_nodes: int) -> list[str]:
     if not total:
         return [f"  n0 [label={labelled(y, y.name or '', y.value, y.grad, y.shape)}, style=filled];"]
     lines = left_out(total - len(records), "operations")
-    blocks = [(r["out"], r["out"] + r["size"], k) for k, r in enumerate(records) if r["size"]]
-    starts = np.array([first for first, _, _ in blocks])
+    blocks, starts = blocks_of(records)
     writers: dict[int, list[tuple[int, int, int]]] = {}        # block -> what was written to it later on
     for k, r in enumerate(records):
         lines.append(f"  n{k} [label={label(r)}{', style=filled' if is_source(r) else ''}];")
@@ -119,24 +147,35 @@ def of_variable(y: variable.Variable, max_nodes: int) -> list[str]:
     return lines
 
 
+def blocks_of(records: Any) -> tuple[list[tuple[int, int, int]], Any]:
+    """First slot, end and place of each record's block, and the first slots as an array, to look slots up in."""
+    blocks = [(r["out"], r["out"] + r["size"], k) for k, r in enumerate(records) if r["size"]]
+    return blocks, np.array([first for first, _, _ in blocks])
+
+
 def is_source(r: Any) -> bool:
     """Whether nothing was computed there: a leaf, an argument, a constant."""
     return bool(r["kind"] == "span" and (r["variable"] is not None or r["flags"] & OF_LEAF))
 
 
-def label(r: Any) -> str:
-    """The label of a record: name, operation, shape, value, gradient."""
-    held, kind = r["variable"], r["kind"]
+def operation_of(r: Any) -> str:
+    """What a record has done, in words."""
+    kind = r["kind"]
     if kind == "scalar":
         numbers = [f" {r[c]:.6g}" for c in ("ca", "cb") if r[c] is not None]
-        operation = r["op"] + numbers[0] if numbers else r["op"]
-    elif kind == "map":
+        return str("copy" if r["op"] == "positive" else r["op"] + numbers[0] if numbers else r["op"])
+    if kind == "map":
         summed = "sum" if r["op"] == "positive" else f"{r['op']}, sum"
-        operation = summed if r["flags"] & ACCUMULATE else "copy" if r["op"] == "positive" else r["op"]
-    elif kind == "call":
-        operation = getattr(r["rule"], "name", None) or type(r["rule"]).__name__
-    else:
-        operation = "" if is_source(r) and held is not None and held.name else WORDS[kind]
+        return str(summed if r["flags"] & ACCUMULATE else "copy" if r["op"] == "positive" else r["op"])
+    if kind == "call":
+        return getattr(r["rule"], "name", None) or type(r["rule"]).__name__
+    return WORDS[kind]
+
+
+def label(r: Any) -> str:
+    """The label of a record: name, operation, shape, value, gradient."""
+    held = r["variable"]
+    operation = "" if is_source(r) and held is not None and held.name else operation_of(r)
     name = held.name if held is not None and held.name else ""
     return labelled(held, " = ".join([word for word in (name, operation) if word]), r["values"], r["gradient"],
                     shape_of(r))
@@ -200,6 +239,25 @@ def written(r: Any) -> tuple[int, int] | None:
     if r["flags"] & INDEXED:
         return r["dst"] + int(r["indices"].min()), r["dst"] + int(r["indices"].max())
     return reach(r["dst"], *r["layout"][:2])
+
+
+# ---- explicit graphs ---------------------------------------------------------------------------------------------
+def of_graph(graph: Graph, nodes: Any, max_nodes: int) -> list[str]:
+    """Nodes and edges of an explicit graph."""
+    shown = nodes[-max_nodes:]
+    first = shown[0].index if shown else 0
+    lines = left_out(len(nodes) - len(shown), "nodes")
+    for node in shown:
+        rows = [node.name if not node.inputs else f"{node.name} = {node.operation}"]
+        if node.index in graph._values:
+            value = node.value
+            if isinstance(value, (float, np.ndarray)):
+                rows += [f"{np.shape(value)}" if np.ndim(value) else "", short(value)]
+            rows += [f"gradient {short(node.grad)}"] if graph._swept else []
+        lines.append(f"  n{node.index} [label={quoted(*rows)}{'' if node.inputs else ', style=filled'}];")
+        sources = dict.fromkeys("rest" if source.index < first else f"n{source.index}" for source in node.inputs)
+        lines += [f"  {source} -> n{node.index};" for source in sources]
+    return lines
 
 
 # ---- programs --------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from operator import attrgetter
 import numpy as np
 
 from fastad._scalar cimport (
-    OP_COUNT, OP_absent, OP_absolute, OP_add, OP_ceil, OP_divide, OP_drop, OP_equal, OP_floor, OP_floor_divide,
-    OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and, OP_logical_not,
+    FA_UNLIKELY, OP_COUNT, OP_absent, OP_absolute, OP_add, OP_ceil, OP_divide, OP_drop, OP_equal, OP_floor,
+    OP_floor_divide, OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and, OP_logical_not,
     OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint, OP_stop,
     OP_subtract, OP_trunc, boxed_distance, fa_loops, fa_rows, is_nothing, scalar_eval, scalar_inline,
 )
@@ -54,6 +54,7 @@ cdef object float64 = np.float64
 cdef object true = np.True_
 cdef object false = np.False_
 cdef object asarray = np.asarray
+cdef dict OPCODES = {row.name: op for op, row in enumerate(table.OPS, 1)}
 cdef dict opcodes = {}                # ufunc -> opcode
 cdef dict functions = {}              # NumPy function -> answer; filled by fastad.numpy_api
 cdef dict methods = {}                # name of a method -> function of the Variable; likewise
@@ -726,6 +727,7 @@ include "_references.pxi"
 include "_partials.pxi"
 include "_recorded_sweep.pxi"
 include "_tracing.pxi"
+include "_observing.pxi"
 
 
 # ---- what other modules ask and install ---
@@ -754,7 +756,7 @@ def register(dict ufuncs, dict answers, dict named_methods):
 
 def call_row(str name, *args):
     """A function of the table by name, on Variables, numbers or arrays."""
-    cdef int op = [row.name for row in table.OPS].index(name) + 1
+    cdef int op = OPCODES[name]
     if len(args) == 1:
         return unary(op, args[0])
     return operator_call(op, args[0], args[1])

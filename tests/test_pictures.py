@@ -1,5 +1,8 @@
 """Pictures: every operation a node, every operand an edge."""
 import re
+import shutil
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,6 +118,47 @@ def test_making_a_picture_changes_nothing():
     np.testing.assert_array_equal(y.value, [7.0, 6.0])
     np.sum(y).backward()
     np.testing.assert_array_equal(x.grad, [0.0, 3.0])
+
+
+def test_explicit_graphs():
+    g = fa.Graph()
+    x, w = g.placeholder("x"), g.variable("w", [1.0, 2.0])
+    y = np.sum(x * w)
+    labels, edges = graph(fa.to_dot(g))
+    assert edges == {("x", "multiply_2 = multiply"), ("w", "multiply_2 = multiply"),
+                     ("multiply_2 = multiply", "sum_3 = sum")}
+    g.forward(y, x=3.0)
+    g.backward(y)
+    labels, _ = graph(fa.to_dot(y))
+    assert labels["n1"] == ["w", "(2,)", "[1 2]", "gradient [3 3]"]
+    assert labels["n3"] == ["sum_3 = sum", "9", "gradient 1"]
+    assert list(graph(fa.to_dot(g, max_nodes=1))[0]) == ["rest", "n3"]
+
+
+def drawing(svg):
+    """A package graphviz that draws, or fails."""
+    def pipe(format, encoding):
+        if isinstance(svg, Exception):
+            raise svg
+        return svg
+
+    return SimpleNamespace(Source=lambda text: SimpleNamespace(pipe=pipe))
+
+
+def test_notebooks_show_a_drawing_or_the_text(monkeypatch):
+    dot = fa.to_dot(fa.Variable(2.0, name="x") * 3.0)
+    monkeypatch.setitem(sys.modules, "graphviz", drawing("<svg/>"))
+    assert dot._repr_mimebundle_() == {"text/plain": str(dot), "image/svg+xml": "<svg/>"}
+    for missing in (None, drawing(RuntimeError("no program dot"))):
+        monkeypatch.setitem(sys.modules, "graphviz", missing)
+        assert dot._repr_svg_() is None
+        assert dot._repr_mimebundle_() == {"text/plain": str(dot)}
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="Graphviz is not installed")
+def test_graphviz_draws_it():
+    pytest.importorskip("graphviz")
+    assert "<svg" in fa.to_dot(fa.Variable(2.0, name="x") * 3.0)._repr_svg_()
 
 
 PROGRAMS = {

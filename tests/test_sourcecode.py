@@ -16,12 +16,12 @@ LEVELS = [
     {"_passes", "variable"},
     {"_program"},
     {"_descent"},
-    {"math", "context"},
+    {"math", "context", "observing"},
     {"numpy_api"},
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
     {"optimize", "pictures"},
-    {"scipy", "selftest"},
+    {"scipy", "selftest", "explaining"},
 ]
 
 
