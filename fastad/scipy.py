@@ -58,7 +58,7 @@ def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | C
     Returns
     -------
     scipy.optimize.OptimizeResult
-        SciPy's; ``x`` and the gradient, ``jac`` (of trust-constr ``grad``), have the form of `x0`, other arrays are those
+        SciPy's; ``x`` and the gradient, ``jac`` (of trust-constr ``grad``), have the form of `x0`, other arrays those
         of the vector of all entries.
 
     Raises
