@@ -22,8 +22,8 @@ def validate(Code code):
             if not 0 < count < len(ins) - k:
                 raise ValueError(f"program: run {k} has no lines")
             for q in ins[k + 1:k + 1 + count]:
-                if q["kind"] not in (2, 11) or q["n"] != p["n"]:
-                    raise ValueError(f"program: run {k} holds something else than lines of its length")
+                if q["kind"] not in (2, 11) or min(q["n"], q["count"]) < 0 or int(q["count"]) + int(q["n"]) > p["n"]:
+                    raise ValueError(f"program: run {k} holds something else than lines within its length")
                 check_line(q, pool, n)
                 check_regions(code, q)
             k += count + 1
@@ -77,7 +77,7 @@ cdef Py_ssize_t reach(object q, int on, int which, object pool) except -1:
     """How many slots a line's operand takes, one that is no index list."""
     cdef Py_ssize_t first = q["first"] + 3 * which
     if on != 2:
-        return q["n"] if on else min(<Py_ssize_t>q["n"], RUN_STRIP)
+        return q["n"] if on else min(<Py_ssize_t>q["n"] + <Py_ssize_t>q["count"], RUN_STRIP)
     within(first, 3, len(pool), "an operand in blocks")
     width, span, count = [int(z) for z in pool[first:first + 3]]
     if min(width, span, count) < 1 or max(width, span, count, width * count) > 1 << 40:
@@ -111,7 +111,7 @@ cdef tuple matrix_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t sl
 
 cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
     """Check one line of a run."""
-    cdef Py_ssize_t length = q["n"], strip = min(length, RUN_STRIP)
+    cdef Py_ssize_t length = q["n"], strip = min(length + <Py_ssize_t>q["count"], RUN_STRIP), history = q["history"]
     if q["kind"] == 11:
         within(q["v"], 1, n, "a sum")
         if q["b"] != -1 or q["ib"] >= 0:
@@ -120,6 +120,8 @@ cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
         bad("an opcode")
     if q["kind"] == 2:
         within(q["v"], length if q["av"] else strip, n, "a line")
+        if history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
+            bad("a line")
     for which, (slot, on, index) in enumerate(((q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"]))):
         if index >= 0:
             check_slots(pool, index, length, n)

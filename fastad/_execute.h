@@ -15,11 +15,12 @@ enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL
 typedef struct {
     int64_t n, v, a, b;    /* how many elements; slots of the result and the operands, b -1: one operand */
     int64_t ia, ib;        /* where the pool holds the slots of an operand that is no line; -1: it is one */
-    int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool (of a line: the blocks of a, then of b) or of the calls */
+    int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool (of a line: the blocks of a, then of b) or of the calls;
+                              `count` of a line: its lag */
     int32_t kind, op;
     int32_t av, aa, ab;    /* whether result and operands go on from strip to strip; 2: an operand in blocks, see read_blocks */
     int32_t ra, rb;        /* whether an operand is read where the caller has it: number of the region, or -1 */
-    int32_t unused;
+    int32_t history;       /* of a line whose result is a strip: how many numbers before it are kept */
 } fa_instruction;
 
 /* An argument that is read where the caller has it; `start` is the slot that it would begin at. */
@@ -88,37 +89,43 @@ static const double *read_blocks(const int64_t *blocks, ssize start, ssize n, co
     return d;
 }
 
-/* Maps over one iteration space, strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. */
-static int execute_run(const fa_instruction *p, ssize count, const int64_t *pool, double *w, ssize lanes, double *work,
-                        const fa_region *regions) {
-    const ssize n = (ssize)p->n, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
+/* Maps strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. Element j of a line has
+ * its turn at the time j + lag, so that it may read what lines before it have computed at other places. */
+static int execute_run(const fa_instruction *run, const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
+    const ssize n = (ssize)run->n, count = (ssize)run->count, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
     ssize work_done = 0;
     for (ssize start = 0; start < n; start += strip) {
-        const ssize m = n - start < strip ? n - start : strip;
-        if ((work_done += m * count * lanes) > LONG_RUN) {
+        if ((work_done += strip * count * lanes) > LONG_RUN) {
             work_done = 0;
             if (interrupted()) return -1;
         }
-        for (const fa_instruction *q = p; q < p + count; q++) {
-            const double *x = operand_at(q->a + (q->aa == 1 ? start : 0), q->ra, regions, w, lanes), *y = 0;
+        for (const fa_instruction *q = run + 1; q <= run + count; q++) {
+            if (q->history && start) {
+                double *kept = w + (q->v - q->history) * lanes;
+                memmove(kept, kept + strip * lanes, (size_t)(q->history * lanes) * sizeof(double));
+            }
+            const ssize from = start - (ssize)q->count, first = from > 0 ? from : 0, in_strip = first - from;
+            const ssize m = (from + strip < (ssize)q->n ? from + strip : (ssize)q->n) - first;
+            if (m <= 0) continue;
+            const double *x = operand_at(q->a + (q->aa == 1 ? first : q->aa == 0 ? in_strip : 0), q->ra, regions, w, lanes), *y = 0;
             if (q->ia >= 0) {
-                collect_slots(m, pool + q->ia + start, w, lanes, work);
+                collect_slots(m, pool + q->ia + first, w, lanes, work);
                 x = work;
             }
-            else if (q->aa == 2) x = read_blocks(pool + q->first, start * lanes, m * lanes, x, lanes, work);
+            else if (q->aa == 2) x = read_blocks(pool + q->first, first * lanes, m * lanes, x, lanes, work);
             if (q->ib >= 0) {
-                collect_slots(m, pool + q->ib + start, w, lanes, work + RUN_STRIP * lanes);
+                collect_slots(m, pool + q->ib + first, w, lanes, work + RUN_STRIP * lanes);
                 y = work + RUN_STRIP * lanes;
             }
             else if (q->b >= 0) {
-                y = operand_at(q->b + (q->ab == 1 ? start : 0), q->rb, regions, w, lanes);
-                if (q->ab == 2) y = read_blocks(pool + q->first + 3, start * lanes, m * lanes, y, lanes, work + RUN_STRIP * lanes);
+                y = operand_at(q->b + (q->ab == 1 ? first : q->ab == 0 ? in_strip : 0), q->rb, regions, w, lanes);
+                if (q->ab == 2) y = read_blocks(pool + q->first + 3, first * lanes, m * lanes, y, lanes, work + RUN_STRIP * lanes);
             }
             if (q->kind == K_SUM) {
-                add_up(m, x, w + q->v * lanes, lanes, start == 0);
+                add_up(m, x, w + q->v * lanes, lanes, first == 0);
                 continue;
             }
-            fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? start : 0)) * lanes);
+            fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? first : in_strip)) * lanes);
         }
     }
     return 0;
@@ -232,7 +239,7 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             else execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
             break;
         case K_RUN:
-            if (execute_run(p + 1, (ssize)p->count, pool, w, lanes, work, regions)) return -1;
+            if (execute_run(p, pool, w, lanes, work, regions)) return -1;
             i += (ssize)p->count;
             break;
         case K_MAP: case K_ADD: execute_map(p, pool, w, lanes, regions); break;

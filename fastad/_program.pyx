@@ -37,7 +37,7 @@ cdef enum:
 
 KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
 INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
-                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "unused")])
+                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "history")])
 SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
 STRIP = RUN_STRIP
 assert INSTRUCTION.itemsize == SIZE
@@ -232,8 +232,9 @@ def with_forms(scalars, instructions):
 
 
 def costs(instructions):
-    """How many numbers each instruction computes."""
-    return np.maximum(instructions["n"] * np.maximum(instructions["count"], 1), 1)
+    """How many numbers each instruction computes; the lines of a run go with it."""
+    count = np.where(np.isin(instructions["kind"], [2, 11]), 0, np.maximum(instructions["count"], 1))
+    return np.maximum(instructions["n"] * count, 1)
 
 
 def stops(instructions):

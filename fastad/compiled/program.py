@@ -12,6 +12,7 @@ from .passes.blocks import simplify_blocks
 from .passes.chains import join_chains
 from .passes.dead import drop_dead
 from .passes.emit import Emitter
+from .passes.join import join_pieces
 from .passes.regroup import regroup
 from .passes.simplify import simplify
 
@@ -151,6 +152,8 @@ def build(listing: Listing, wanted: Sequence[Any],
     everything = np.concatenate([*where, np.zeros(1, np.int64)])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:
+        statistics["joined"], where = join_pieces(listing, where)
+        everything = np.concatenate([*where, np.zeros(1, np.int64)])
         statistics["chained"] = join_chains(listing, everything)
     steps = regroup(listing, *([] if passes else [1 << 60]))
     emitter = Emitter(listing, steps, everything)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..._program import INSTRUCTION, KINDS, SCALAR, STRIP, Code
 from ..listing import Listing, View
-from .fuse import assign_levels, scratch_outputs
+from .fuse import Room, Rounds, scratch_outputs
 from .regroup import Step
 
 __all__ = ["Emitter"]
@@ -156,7 +156,7 @@ class Emitter:
     def instruction(self, kind: str, **fields: Any) -> None:
         """Write one instruction."""
         row = {"n": 0, "v": 0, "a": 0, "b": -1, "ia": -1, "ib": -1, "first": 0, "count": 0, "op": 0, "av": 1, "aa": 1,
-               "ab": 1, "ra": -1, "rb": -1, "unused": 0, **fields, "kind": KIND[kind]}
+               "ab": 1, "ra": -1, "rb": -1, "history": 0, **fields, "kind": KIND[kind]}
         self.rows.append(tuple(row[name] for name in FIELDS))
 
     def operand(self, k: int, which: int) -> Operand:
@@ -180,9 +180,9 @@ class Emitter:
     def emit(self) -> Code:
         """The program of the steps."""
         read = self._with_repeats()
-        assign_levels(self, read)
+        rounds = Rounds(self, read)
         order = sorted(range(len(self.steps)), key=self._turn)
-        scratch = scratch_outputs(self, order, read)
+        rooms = scratch_outputs(self, order, read, rounds.pieces)
         at = 0
         while at < len(order):
             step = self.steps[order[at]]
@@ -193,9 +193,10 @@ class Emitter:
             end = at
             while end < len(order) and self._together(step, self.steps[order[end]]):
                 end += 1
-            self.instruction("run", n=step.n, count=end - at)
+            run = [self.steps[k] for k in order[at:end]]
+            self.instruction("run", n=max(line.lag + line.n for line in run), count=len(run))
             for k in order[at:end]:
-                self._line(k, read, scratch)
+                self._line(k, read, rooms, rounds.pieces)
             at = end
         instructions = np.array(self.rows, INSTRUCTION)
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
@@ -242,12 +243,12 @@ class Emitter:
         return found
 
     def _turn(self, k: int) -> tuple[int, bool, int, int]:
-        """What orders the steps: rounds, in each the single ones first, then the lines by length."""
+        """What orders the steps: rounds, in each the single ones first, then the lines by run."""
         step = self.steps[k]
-        return step.level, step.in_run, step.n if step.in_run else 0, k
+        return step.level, step.in_run, step.run if step.in_run else 0, k
 
     def _together(self, step: Step, other: Step) -> bool:
-        return other.in_run and other.level == step.level and other.n == step.n
+        return other.in_run and other.run == step.run
 
     def _with_repeats(self) -> dict[int, list[Operand]]:
         """The operands of all lines; a slot that all elements read is repeated beforehand, one step for each."""
@@ -308,19 +309,25 @@ class Emitter:
                                                for z in step.operands]))
         self.steps, self.lines = steps, lines
 
-    def _line(self, k: int, read: Any, scratch: dict[int, int]) -> None:
+    def _line(self, k: int, read: Any, rooms: dict[int, Room], pieces: Any) -> None:
         step = self.steps[k]
         (a, aa, ia, blocks_a), (b, ab, ib, blocks_b) = read[k]
         out = self.out_of(step)
-        fields = {"n": step.n, "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op}
-        if out in scratch:
-            fields.update(v=scratch[out], av=0)
+        fields = {"n": step.n, "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op,
+                  "count": step.lag}
+        room = rooms.get(k)
+        if room is not None:
+            fields.update(v=room.start, av=0, history=room.history)
+            room.history = 0                          # the first line that writes there moves it
         if blocks_a or blocks_b:
             fields["first"] = self.to_pool([*(blocks_a or (0, 0, 0)), *(blocks_b or (0, 0, 0))])
-        if ia < 0 and aa == 1 and a in scratch:
-            fields.update(a=scratch[a], aa=0)
-        if ib < 0 and ab == 1 and b in scratch:
-            fields.update(b=scratch[b], ab=0)
+        for base, those in pieces[k]:
+            there = rooms.get(those[0])
+            if there is not None:
+                if ia < 0 and aa == 1 and a == base:
+                    fields.update(a=there.slot(base, step.lag), aa=0)
+                if ib < 0 and ab == 1 and b == base:
+                    fields.update(b=there.slot(base, step.lag), ab=0)
         self.instruction(step.kind, **fields)
 
     def out_of(self, step: Step) -> int:

@@ -1,10 +1,12 @@
 """Fusion: maps over one iteration space are executed together, strip by strip, and what they hand on stays in cache.
 
-The level of a step is the earliest round in which it can run. A map may share the round of a map whose result it reads
-element by element; everything else waits for the next one. Maps of one length in one round are one run.
+The level of a step is the earliest round in which it can run. A map may share the run of those whose results it reads
+in a row, also from other elements on (``y[1:] - y[:-1]``): a run has a clock, element j of a line is computed at the
+time j + lag, and the lag of a reader is such that what it reads is there. Everything else waits for the next round.
 """
 from __future__ import annotations
 
+from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,42 +15,131 @@ from ..._program import STRIP
 
 if TYPE_CHECKING:
     from .emit import Emitter, Operand
+    from .regroup import Step
 
-__all__ = ["assign_levels", "scratch_outputs"]
+__all__ = ["Rounds", "scratch_outputs"]
+
+#: An operand that so many lines have written in parts is not looked at piece by piece.
+MOST_PIECES = 8
 
 
-def assign_levels(program: Emitter, read: dict[int, list[Operand]]) -> None:
-    """Set the level of each step."""
-    level = np.zeros(program.n_slots, np.int32)
-    length = np.zeros(program.n_slots, np.int64)      # at the first slot of a line's result: how long it is
-    for k, step in enumerate(program.steps):
+class Rounds:
+    """Sets level, run and lag of each step.
+
+    Attributes
+    ----------
+    pieces : dict
+        For each line the operands that lie in a row: first slot, and the lines that write there.
+    """
+
+    def __init__(self, program: Emitter, read: dict[int, list[Operand]]) -> None:
+        self.program, self.steps = program, program.steps
+        written = sorted((program.out_of(step), k) for k, step in enumerate(self.steps) if step.kind == "line")
+        self.firsts, self.writers = [first for first, _ in written], [k for _, k in written]
+        self.level = np.zeros(program.n_slots, np.int32)
+        self.pieces: dict[int, list[tuple[int, list[int]]]] = {}
+        self.run_of: list[int] = []                   # by step: a run, or what it has become part of
+        self.parent: dict[int, int] = {}
+        self.length: dict[int, int] = {}              # of a run: when its last element is computed
+        self.apart: dict[tuple[int, int], int] = {}   # the run of lines of one level and length that read no other's result
+        for k, step in enumerate(self.steps):
+            self.run_of.append(k)
+            if step.in_run:
+                self._line(k, step, read[k])
+            else:
+                self._single(step)
+        for k, step in enumerate(self.steps):
+            step.run = self.run(k)
+
+    def run(self, k: int) -> int:
+        """The run that a step is in."""
+        at = self.run_of[k]
+        while self.parent.get(at, at) != at:
+            at = self.parent[at]
+        self.run_of[k] = at
+        return at
+
+    def writers_of(self, first: int, last: int) -> list[int]:
+        """The lines that write some of the slots [first, last), in their order there."""
+        at = bisect_left(self.firsts, first)
+        if at and self.firsts[at - 1] + self.steps[self.writers[at - 1]].n > first:
+            at -= 1
+        return self.writers[at:bisect_left(self.firsts, last)]
+
+    def _single(self, step: Step) -> None:
+        """A step of its own comes after whatever it reads, and after others that have written there before."""
+        placed, place = step.extra.get("placed"), self.program.place
         at = 0
-        if step.in_run:
-            n = step.n
-            for operand in read[k]:
-                base, on, index, _ = operand
-                if base == -1:
-                    continue
-                if index >= 0:
-                    at = max(at, int(level[pool_of(program, index, n)].max()) + 1)
-                elif on == 1 and length[base] == n:
-                    at = max(at, int(level[base]))
-                else:
-                    at = max(at, int(level[base:base + operand.reach(n)].max()) + 1)
-            out = program.out_of(step)
-            level[out:out + len(step.out)] = at
-            if step.kind == "line":
-                length[out] = n
-        else:
-            placed = step.extra.get("placed")
-            for slots in step.operands:
-                if slots is not None and len(slots):
-                    at = max(at, int(level[slots if placed else program.place[slots]].max()) + 1)
-            out = step.out if placed else program.place[step.out]
-            if len(out):
-                at = max(at, int(level[out].max()))   # others have written there before
-                level[out] = at
+        for slots in step.operands:
+            if slots is not None and len(slots):
+                at = max(at, int(self.level[slots if placed else place[slots]].max()) + 1)
+        out = step.out if placed else place[step.out]
+        if len(out):
+            at = max(at, int(self.level[out].max()))
+            self.level[out] = at
         step.level = at
+
+    def _line(self, k: int, step: Step, operands: list[Operand]) -> None:
+        """A line shares the run of those whose results it reads, if it reads them in a row."""
+        n, program = step.n, self.program
+        floor, linked = 0, []                         # linked: a writer, and which of its elements is read first
+        rows = self.pieces[k] = []
+        for operand in operands:
+            base, on, index, _ = operand
+            if index >= 0:
+                floor = max(floor, int(self.level[pool_of(program, index, n)].max()) + 1)
+                continue
+            if base == -1:
+                continue
+            end = base + operand.reach(n)
+            pieces = self.writers_of(base, end) if on == 1 else []
+            if not 0 < len(pieces) <= MOST_PIECES or any(self._written_later(p) for p in pieces):
+                floor = max(floor, int(self.level[base:end].max()) + 1)
+                continue
+            rows.append((base, pieces))
+            at = base
+            for p in pieces:
+                first = program.out_of(self.steps[p])
+                if first > at:
+                    floor = max(floor, int(self.level[at:first].max()) + 1)
+                at = first + self.steps[p].n
+                linked.append((p, base - first))
+            if at < end:
+                floor = max(floor, int(self.level[at:end].max()) + 1)
+        top = max([self.steps[p].level for p, _ in linked], default=-1)
+        step.level = max(floor, top)
+        if floor > top or not self._join(k, step, [(p, d) for p, d in linked if self.steps[p].level == top]):
+            step.level = max(floor, top + 1)
+            self._begin(k, step)
+        out = program.out_of(step)
+        self.level[out:out + len(step.out)] = step.level
+
+    def _written_later(self, p: int) -> bool:
+        """Whether others have added to the result of a line."""
+        out, n = self.program.out_of(self.steps[p]), self.steps[p].n
+        return int(self.level[out:out + n].max()) > self.steps[p].level
+
+    def _join(self, k: int, step: Step, linked: list[tuple[int, int]]) -> bool:
+        """Put a line into the run of those whose results it reads; whether that makes the run no longer by more than a strip."""
+        step.lag = max([0, *[self.steps[p].lag + d for p, d in linked]])
+        if step.kind == "sum" and step.lag + step.n > STRIP:    # it adds up the same strips, whatever the lag
+            step.lag = -(-step.lag // STRIP) * STRIP
+        runs = sorted({self.run(p) for p, _ in linked})
+        length = max(self.length[run] for run in runs)
+        if step.lag + step.n > length + STRIP:
+            step.lag = 0
+            return False
+        for run in runs:
+            self.parent[run] = runs[0]
+        self.run_of[k] = runs[0]
+        self.length[runs[0]] = max(length, step.lag + step.n)
+        return True
+
+    def _begin(self, k: int, step: Step) -> None:
+        """Put a line with the others of its level and length."""
+        first = self.apart.setdefault((step.level, step.n), k)
+        run = self.run_of[k] = self.run(first)
+        self.length[run] = max(self.length.get(run, 0), step.n)
 
 
 def pool_of(program: Emitter, first: int, n: int) -> Any:
@@ -61,47 +152,100 @@ def pool_of(program: Emitter, first: int, n: int) -> Any:
     raise AssertionError("an index list is one part of the pool")
 
 
-def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Operand]]) -> dict[int, int]:
-    """Results that only their own run reads need only the room of a strip: first slot of the result -> of that room."""
+class Room:
+    """What lines of one run write side by side, and only lines of that run read: it has the room of a strip."""
+
+    def __init__(self, time: int) -> None:
+        self.time = time                              # when slot 0 would be computed
+        self.history = 0                              # how long before that a reader looks back
+        self.start = -1                               # first slot of the strip; -1: not yet given
+
+    def slot(self, slot: int, lag: int) -> int:
+        """Where a line that lags so much finds, in a strip, what would begin at that slot."""
+        return self.start - (lag - slot - self.time)
+
+
+def rooms_of(program: Emitter, read: dict[int, list[Operand]], pieces: dict[int, list[tuple[int, list[int]]]],
+             outside: Any) -> dict[int, Room]:
+    """By line: the room of its result, for those that nobody else reads."""
     steps = program.steps
-    owner = {program.out_of(steps[k]): k for k in read if steps[k].kind == "line" and steps[k].n > STRIP}
-    if not owner:
+    joined = {k: k for k in read if steps[k].kind == "line"}
+
+    def root(k: int) -> int:
+        while joined[k] != k:
+            k = joined[k]
+        return k
+
+    for rows in pieces.values():
+        for _, those in rows:
+            for p in those[1:]:
+                joined[root(p)] = root(those[0])
+    rooms: dict[int, Room] = {}
+    extent: dict[int, int] = {}
+    unfit, is_read = set(), set()
+    for k in joined:
+        out, at = program.out_of(steps[k]), root(k)
+        time = steps[k].lag - out
+        room = rooms.setdefault(at, Room(time))
+        extent[at] = extent.get(at, 0) + steps[k].n
+        if room.time != time or steps[at].run != steps[k].run or outside[out:out + steps[k].n].any():
+            unfit.add(at)
+    for k, rows in pieces.items():
+        for base, those in rows:
+            at = root(those[0])
+            room = rooms[at]
+            is_read.add(at)
+            back = steps[k].lag - base - room.time
+            room.history = max(room.history, back)
+            first = program.out_of(steps[those[0]])
+            covered = all(program.out_of(steps[p]) + steps[p].n == program.out_of(steps[q])
+                          for p, q in zip(those, those[1:]))
+            last = program.out_of(steps[those[-1]]) + steps[those[-1]].n
+            if steps[k].run != steps[at].run or not covered or first > base or last < base + steps[k].n or back > STRIP:
+                unfit.add(at)
+    return {k: rooms[at] for k in joined if (at := root(k)) in is_read and at not in unfit and extent[at] > STRIP}
+
+
+def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Operand]],
+                    pieces: dict[int, list[tuple[int, list[int]]]]) -> dict[int, Room]:
+    """Results that only their own run reads need only the room of a strip, and of what readers look back: by line."""
+    steps = program.steps
+    if not any(steps[k].kind == "line" and steps[k].n > STRIP for k in read):
         return {}
     outside = np.zeros(program.n_slots + 1, bool)
     outside[program.place[program.wanted]] = True
     for k, step in enumerate(steps):
         if step.in_run:
+            rows = {base for base, _ in pieces[k]}
             for operand in read[k]:
                 base, on, index, _ = operand
                 if index >= 0:
                     outside[pool_of(program, index, step.n)] = True
-                elif base >= 0:
-                    made = owner.get(base)
-                    if made is None or on != 1 or steps[made].n != step.n or steps[made].level != step.level:
-                        outside[base:base + operand.reach(step.n)] = True
+                elif base >= 0 and (on != 1 or base not in rows):
+                    outside[base:base + operand.reach(step.n)] = True
         else:
             for slots in step.operands:
                 if slots is not None and len(slots):
                     outside[slots if step.extra.get("placed") else program.place[slots]] = True
-    last: dict[int, int] = {}                         # the last reader in the run gives the room back
-    position = {k: at for at, k in enumerate(order)}
-    for k in read:
-        for base, on, index, _ in read[k]:
-            if index < 0 and on == 1 and base in owner:
-                last[base] = max(last.get(base, -1), position[k])
-    scratch: dict[int, int] = {}
+    rooms = rooms_of(program, read, pieces, outside)
+    last: dict[Room, int] = {}                        # the last reader in the run gives the room back
+    for at, k in enumerate(order):
+        for _, those in pieces.get(k, []):
+            if those[0] in rooms:
+                last[rooms[those[0]]] = at
     free: list[int] = []
     ends: dict[int, list[int]] = {}
     for at, k in enumerate(order):
-        step = steps[k]
-        if step.kind == "line":
-            base = program.out_of(step)
-            n = len(step.out)
-            if owner.get(base) == k and not outside[base:base + n].any() and base in last:
+        room = rooms.get(k)
+        if room is not None and room.start < 0:
+            if room.history:                          # has to last from strip to strip
+                room.start = program.n_slots + room.history
+                program.n_slots = room.start + STRIP
+            else:
                 if not free:
                     free.append(program.n_slots)
                     program.n_slots += STRIP
-                scratch[base] = free.pop()
-                ends.setdefault(last[base], []).append(scratch[base])
+                room.start = free.pop()
+                ends.setdefault(last[room], []).append(room.start)
         free += ends.pop(at, [])
-    return scratch
+    return rooms

@@ -25,7 +25,8 @@ SMALLEST = 12
 class Step:
     """Something to be executed: a line (map over slots in a row), a stretch of scalar records, or a block.
 
-    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results.
+    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results. ``level``, ``run`` and ``lag``
+    say when it is executed, see fuse.py.
     """
 
     kind: str
@@ -35,6 +36,8 @@ class Step:
     block: Block | None = None
     depth: int = 0
     level: int = 0
+    run: int = 0
+    lag: int = 0
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property

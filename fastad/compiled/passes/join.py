@@ -1,0 +1,111 @@
+"""Arrays that are put together from a few pieces: what computes a piece puts it there, and what is left is moved.
+
+A shifted sum (``g[1:] += b``) leaves arrays whose first or last elements come from somewhere else than all others. To
+collect them is a copy of the whole; here the large pieces are made in their places instead.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..listing import OPCODE, Block, Listing, View, line
+from .blocks import Straddled
+
+__all__ = ["join_pieces"]
+
+#: Arrays of more pieces are gathered.
+MOST_PIECES = 8
+#: And so are shorter ones.
+SHORTEST = 64
+
+
+def pieces_of(slots: Any) -> list[tuple[int, int, int]]:
+    """Stretches of slots in a row: (where in the array, first slot, length); none when they are too many."""
+    breaks = np.flatnonzero(np.diff(slots) != 1) + 1
+    if len(slots) < SHORTEST or len(breaks) >= MOST_PIECES:
+        return []
+    starts = [0, *breaks.tolist(), len(slots)]
+    return [(at, int(slots[at]), end - at) for at, end in zip(starts, starts[1:], strict=False)]
+
+
+def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[int, list[Any]]:
+    """Make pieces of arrays where they belong.
+
+    Parameters
+    ----------
+    code : Listing
+    wanted : sequence of arrays
+        The slots that are wanted.
+
+    Returns
+    -------
+    moved : int
+        How many pieces are made in their places.
+    wanted : list of arrays
+        Where the same values stand now.
+    """
+    makers = makers_of(code)
+    straddled = Straddled(code)
+    moved: dict[int, tuple[int, int]] = {}            # first slot of a piece -> where it is made now, its length
+    blocks: list[Block] = []
+    made: list[Any] = []
+
+    def joined(slots: Any, out: int, time: int) -> None:
+        """Make the pieces in the slots from `out` on."""
+        for at, first, n in pieces_of(slots):
+            maker = makers.get(first)
+            if (maker is not None and maker.writes[0].size == n and first not in moved
+                    and not straddled(first) and not straddled(first + n)):
+                moved[first] = out + at, n
+            else:
+                blocks.append(Block("map", time, [line(first, n)], [line(out + at, n)], op=OPCODE["positive"]))
+
+    for block in code.blocks:
+        if block.kind == "gather" and pieces_of(block.index):
+            joined(block.index, block.writes[0].base, block.time)
+        else:
+            blocks.append(block)
+    for slots in wanted:
+        pieces = pieces_of(slots)
+        if len(pieces) > 1 and any(n > len(slots) // 2 and first in makers and first not in moved
+                                   for _, first, n in pieces):
+            out = code.allocate(np.zeros(len(slots)), known=False)
+            joined(slots, out, code.n_records)
+            slots = np.arange(out, out + len(slots))
+        made.append(slots)
+    if moved:
+        rename(code, blocks, moved)
+    code.blocks = blocks
+    return len(moved), [code.current[slots] if moved else slots for slots in made]
+
+
+def makers_of(code: Listing) -> dict[int, Block]:
+    """The maps that write slots in a row where nobody else writes, by the first of them."""
+    found: dict[int, Block] = {}
+    several: set[int] = set()
+    for block in code.blocks:
+        for view in block.writes:
+            if block.kind == "map" and view.row and view.base not in found:
+                found[view.base] = block
+            else:
+                several.add(view.base)
+    return {first: block for first, block in found.items() if first not in several}
+
+
+def rename(code: Listing, blocks: list[Block], moved: dict[int, tuple[int, int]]) -> None:
+    """Let everybody look at the pieces where they are made now."""
+    alias = np.arange(len(code.value))
+    for first, (there, n) in moved.items():
+        alias[first:first + n] = np.arange(there, there + n)
+
+    def now(view: View) -> View:
+        return View(int(alias[view.base]), view.shape, view.strides) if view.size else view
+
+    for block in blocks:
+        block.reads, block.writes = [now(view) for view in block.reads], [now(view) for view in block.writes]
+        if block.index is not None:
+            block.index = alias[block.index]
+    code.a, code.b, code.v = alias[code.a], alias[code.b], alias[code.v]
+    code.current = alias
