@@ -5,7 +5,7 @@ import importlib
 import pytest
 
 
-@pytest.mark.parametrize("name", ["_passes", "_program", "_tape", "variable"])
+@pytest.mark.parametrize("name", ["_passes", "_program", "_sparsity", "_tape", "variable"])
 def test_examples_of_extension_modules(name):
     module = importlib.import_module(f"fastad.{name}")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "fastad"
 LEVELS = [
     {"_version", "_dtype", "_typing", "ops", "errors", "tree"},
     {"_tape"},
-    {"_passes", "variable"},
+    {"_passes", "_sparsity", "variable"},
     {"_program"},
     {"_descent"},
     {"math", "context", "observing"},

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..transforms import like, plain, value_and_grad
 from ..tree import flatten
+from .sparsity import one_program
 
 if TYPE_CHECKING:
     from .._program import Evaluator
@@ -19,8 +20,6 @@ __all__ = ["Batch", "stacked_rows"]
 
 #: A workspace of more numbers than this leaves the second-level cache.
 CACHE = 1 << 16
-#: A Jacobian whose rows take more records than this together is not one program: its directions are evaluated in turn.
-MOST_RECORDS = 1 << 13
 
 
 def lanes_for(n_slots: int, rows: int) -> int:
@@ -155,20 +154,22 @@ class Batch:
         dims = [leaf.dims for leaf in path.kinds if leaf.active]
         sizes = [int(np.prod(d, dtype=np.int64)) for d in dims]
         m, ends = int(np.prod(shape, dtype=np.int64)), np.cumsum(sizes)
-        if m <= sum(sizes):
-            if m and m * path.program("value").n_records <= MOST_RECORDS:
-                parts = self.evaluated("jacobian", path, first, arrays, stacked, n, threads)[1:]
-            else:
-                seeds = [[seed.reshape(shape)] for seed in np.where(np.eye(m) > 0.0, 1.0, -0.0)]
-                parts = self.evaluated("vjp", path, first, arrays, stacked, n, threads, seeds)[1:]
-            parts = [part.reshape((n, *shape, *d)) for part, d in zip(parts, dims, strict=True)]
+        if not m * sum(sizes):
+            matrices = np.empty((n, m, sum(sizes)))
+        elif one_program(path, "jacobian", min(m, sum(sizes))):
+            (matrices,) = self.evaluated("jacobian", path, first, arrays, stacked, n, threads)
+        elif m <= sum(sizes):
+            seeds = [[seed.reshape(shape)] for seed in np.where(np.eye(m) > 0.0, 1.0, -0.0)]
+            parts = self.evaluated("vjp", path, first, arrays, stacked, n, threads, seeds)[1:]
+            matrices = np.concatenate([part.reshape(n, m, -1) for part in parts], axis=2)
         else:
             tangents = [[unit[end - k:end].reshape(d) for k, end, d in zip(sizes, ends, dims, strict=True)]
                         for unit in np.eye(sum(sizes))]
             columns = self.evaluated("jvp", path, first, arrays, stacked, n, threads, tangents)[1]
-            columns = np.moveaxis(columns, 1, -1)
-            parts = [np.ascontiguousarray(columns[..., end - k:end]).reshape((n, *shape, *d))
-                     for k, end, d in zip(sizes, ends, dims, strict=True)]
+            matrices = np.moveaxis(columns, 1, -1)
+        matrices = matrices.reshape(n, m, sum(sizes))
+        parts = [np.ascontiguousarray(matrices[..., end - k:end]).reshape((n, *shape, *d))
+                 for k, end, d in zip(sizes, ends, dims, strict=True)]
         return self.shaped(first, parts)
 
     def rows(self, kind: str, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Any], Any]:
@@ -259,6 +260,11 @@ class Batch:
                 except BaseException:
                     cancel[0] = 1
                     raise
+        pattern = path.program(kind).pattern
+        if pattern is not None:                       # a matrix of which the program gives some elements
+            dense = np.zeros((n, pattern.shape[0] * pattern.shape[1]))
+            dense[:, pattern.places] = out[0]
+            out = [dense]
         left = np.flatnonzero(holds == 0)
         if len(left):
             self.others(kind, arguments, arrays, stacked, left, out, threads, directions)

@@ -22,6 +22,7 @@ from .arguments import Leaf
 from .function import Compiled, Paths
 from .path import Path
 from .program import Program
+from .sparsity import Pattern, from_places
 
 __all__ = ["load", "save"]
 
@@ -144,7 +145,8 @@ def saved_program(program: Program, writer: Writer) -> dict[str, Any]:
             "expected": writer.add(e.expected), "inputs": [[slot, list(shape)] for slot, shape in e.inputs],
             "captures": [[writer.add(np.asarray(array, np.float64)), slot] for array, slot in e.captures],
             "frozen": [[writer.add(copy)] for _, copy in e.frozen],
-            "results": [[list(shape), writer.add(slots)] for shape, slots in e.results]}
+            "results": [[list(shape), writer.add(slots)] for shape, slots in e.results],
+            "pattern": program.pattern and [list(program.pattern.shape), writer.add(program.pattern.places)]}
 
 
 def damaged(what: str) -> NoReturn:
@@ -297,7 +299,18 @@ def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: A
     statistics = entry["statistics"]
     if not isinstance(statistics, dict):
         damaged("the statistics are none")
-    return Program(kind, evaluator, statistics)
+    return Program(kind, evaluator, statistics, None, loaded_pattern(entry.get("pattern"), evaluator, arrays))
+
+
+def loaded_pattern(entry: Any, evaluator: Evaluator, arrays: list[Any]) -> Pattern | None:
+    """Which elements of a matrix the result of a program holds."""
+    if entry is None:
+        return None
+    (rows, columns), places = shape_of(entry[0]), arrays[entry[1]]
+    if [shape for shape, _ in evaluator.results] != [places.shape] or places.dtype != np.int64 or places.ndim != 1 \
+            or (places.size and not 0 <= places[0] <= places[-1] < rows * columns) or (np.diff(places) <= 0).any():
+        damaged("the pattern of a matrix is none")
+    return from_places((rows, columns), places)
 
 
 def loaded(header: dict[str, Any], arrays: list[Any]) -> Compiled:

@@ -15,7 +15,8 @@ from ..errors import AuditError, TraceError
 from ..transforms import like
 from ..tree import flatten, flatten_like
 from .arguments import FLOAT, Arguments, read_arguments
-from .batch import Batch, stacked_rows
+from .batch import Batch
+from .matrices import as_sparse, matrix
 from .path import Path, joined
 from .program import Program
 from .rule import recorded_call
@@ -122,6 +123,7 @@ class Compiled(Replay):
         self.lock = threading.RLock()
         self.calls = 0
         self.batch = Batch(self)
+        self.quick_matrices = {}
 
     def __repr__(self) -> str:
         return f"<compiled {self.name}: {len(self.programs)} programs>"
@@ -437,10 +439,18 @@ class Compiled(Replay):
         n = len(path.outputs)
         return path.rebuilt(result[:n]), path.rebuild_outputs(result[n:])
 
-    def jacobian(self, *args: Any, **kwargs: Any) -> Any:
+    def jacobian(self, *args: Any, sparse: bool = False, **kwargs: Any) -> Any:
         """The derivatives of an array output: an array of shape ``output.shape + argument.shape`` for each argument.
 
-        Forward or reverse, whichever needs fewer directions; all of them in one batch.
+        Forward or reverse, whichever needs fewer directions; rows, or columns, with no element in common share one.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for the function.
+        sparse : bool
+            Give a ``scipy.sparse.csr_array`` of the elements that can be other than zero: a matrix of one row for each
+            element of the output and one column for each of the argument.
 
         Examples
         --------
@@ -449,61 +459,51 @@ class Compiled(Replay):
         >>> fa.compile(lambda x: np.stack([x[0] * x[1], x[0]])).jacobian(np.array([2.0, 3.0]))
         array([[3., 2.],
                [1., 0.]])
+        >>> fa.compile(lambda x: x ** 2).jacobian(np.arange(1000.0), sparse=True).nnz
+        1000
         """
-        if variable.is_tracing() or has_recorded(args, kwargs):
-            return transforms.jacobian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
-        arguments = self.read(args, kwargs)
-        found = self.find("value", arguments, arguments.leaves)
-        if found is None:
-            return transforms.jacobian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
-        result, path = found
-        if len(result) != 1:
-            raise TypeError(f"jacobian: {self.name} returns {len(result)} arrays; one is needed")
-        shape = np.shape(result[0])
-        m = int(np.prod(shape, dtype=np.int64))
-        sizes = [int(np.prod(leaf.dims, dtype=np.int64)) for leaf in path.kinds if leaf.active]
-        dims = [leaf.dims for leaf in path.kinds if leaf.active]
-        if m <= sum(sizes):
-            seeds = np.full((m, m), -0.0)             # the other outputs are not differentiated: nothing, not zero
-            np.fill_diagonal(seeds, 1.0)
-            rows = stacked_rows(path.program("vjp").evaluator, arguments.leaves, [seeds.reshape(m, *shape)])
-            parts = [row.reshape(shape + d) for row, d in zip(rows[1:], dims, strict=True)]
-        else:
-            unit = np.eye(sum(sizes))
-            ends = np.cumsum(sizes)
-            tangents = [unit[:, end - n:end].reshape(-1, *d) for n, end, d in zip(sizes, ends, dims, strict=True)]
-            rows = stacked_rows(path.program("jvp").evaluator, arguments.leaves, tangents)
-            columns = np.moveaxis(rows[1].reshape(sum(sizes), m), 0, 1)
-            parts = [np.ascontiguousarray(columns[:, end - n:end]).reshape(shape + d)
-                     for n, end, d in zip(sizes, ends, dims, strict=True)]
-        return self.shaped(arguments, parts)
+        made = None if kwargs or sparse else self.quick_matrix("jacobian", args)
+        return self.long_matrix("jacobian", args, kwargs, sparse) if made is None else made
 
-    def hessian(self, *args: Any, **kwargs: Any) -> Any:
-        """The matrix of second derivatives with respect to a single array or number; all rows in one batch.
+    def hessian(self, *args: Any, sparse: bool = False, **kwargs: Any) -> Any:
+        """The matrix of second derivatives with respect to a single array or number.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            As for the function.
+        sparse : bool
+            Give a ``scipy.sparse.csr_array`` of the elements that can be other than zero.
 
         Examples
         --------
         >>> import numpy as np
         >>> import fastad as fa
-        >>> fa.compile(lambda x: x[0] ** 2 * x[1]).hessian(np.array([1.0, 2.0]))
+        >>> f = fa.compile(lambda x: x[0] ** 2 * x[1])
+        >>> f.hessian(np.array([1.0, 2.0]))
         array([[4., 2.],
                [2., 0.]])
+        >>> f.hessian(np.array([1.0, 2.0]), sparse=True).nnz
+        3
         """
+        made = None if kwargs or sparse else self.quick_matrix("hessian", args)
+        return self.long_matrix("hessian", args, kwargs, sparse) if made is None else made
+
+    def long_matrix(self, kind: str, args: Sequence[Any], kwargs: Options, sparse: bool) -> Any:
+        """A Jacobian or Hessian, when the short way does not do."""
+        eager = getattr(transforms, kind)(self.f, self.argnums[0] if self.single else self.argnums)
         if variable.is_tracing() or has_recorded(args, kwargs):
-            return transforms.hessian(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
-        arguments = self.read(args, kwargs)
-        if not self.single or sum(leaf.active for leaf in arguments.kinds) != 1:
-            raise TypeError(f"hessian: {self.name} has several differentiated arguments; use hvp, or join them in one "
-                            "array")
-        if not self.scalar_paths(arguments):
-            return transforms.hessian(self.f, self.argnums[0])(*args, **kwargs)
-        found = self.find("value", arguments, arguments.leaves)
+            if sparse:
+                raise TypeError(f"{kind}: sparse=True gives plain numbers, which nothing can be recorded of; leave it "
+                                "out where Variables are among the arguments, and in functions that are traced")
+            return eager(*args, **kwargs)
+        found = matrix(self, kind, args, kwargs, sparse)
         if found is None:
-            return transforms.hessian(self.f, self.argnums[0])(*args, **kwargs)
-        dims = next(leaf.dims for leaf in arguments.kinds if leaf.active)
-        n = int(np.prod(dims, dtype=np.int64))
-        rows = stacked_rows(found[1].program("hvp").evaluator, arguments.leaves, [np.eye(n).reshape(n, *dims)])
-        return self.shaped(arguments, [rows[0].reshape(dims + dims)])
+            found = eager(*args, **kwargs)
+            if sparse:
+                n = np.size(args[self.argnums[0]])
+                found = as_sparse(found, None, (found.size // max(n, 1), n))
+        return found
 
     # ---- audits ----
     def check(self, result: list[Any], path: Path, args: Sequence[Any], kwargs: Options, kind: str) -> None:

@@ -13,6 +13,7 @@ from ..tree import flatten, unpack
 from .arguments import FLOAT, Arguments
 from .listing import Listing
 from .program import Program, build
+from .sparsity import Compressed, compress_jacobian, compress_symmetric, pattern_of
 
 if TYPE_CHECKING:
     from .._typing import Function
@@ -38,6 +39,7 @@ class Path:
         self.passes = passes
         self.kinds = arguments.kinds
         self.programs: dict[str, Program] = {}
+        self.structures: dict[str, Compressed | None] = {}
         self.branches: dict[tuple[int, bytes], Path] = {}
         self.parent: tuple[Path, tuple[int, bytes]] | None = None
         self.lock = threading.Lock()
@@ -94,16 +96,14 @@ class Path:
         try:
             extra, results = getattr(self, "_record_" + kind)()
             inputs = [*self.inputs, *extra]
-            spans = [(trace.output(x)[0], x.size) for x in inputs]
+            spans = self.spans(inputs)
             places = [trace.output(y) for y in results]
         finally:
             variable.end_trace(trace)
         captured = list(trace.captures)
-        columns = trace.columns()
         seen = trace.guard_columns()
-        listing = Listing(columns, trace.rules, [*spans, *[(slot, size) for _, slot, size in captured]],
-                          [(r, np.arange(slot, slot + size)) for r, slot, size
-                           in zip(*[seen[name].tolist() for name in ("record", "slot", "size")], strict=True)])
+        listing = self.listing(spans, [(r, np.arange(slot, slot + size)) for r, slot, size in zip(
+            *[seen[name].tolist() for name in ("record", "slot", "size")], strict=True)])
         wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
         code, found, starts, statistics = build(listing, wanted, self.passes)
         shapes = [np.shape(y) for y in results]
@@ -113,7 +113,45 @@ class Path:
             list(trace.frozen), np.concatenate([np.empty(0, np.int64), *found[len(results):]]),
             seen["values"],
             list(zip(shapes, found, strict=False)))
-        return Program(kind, evaluator, statistics, self)
+        structure = self.structures.get(kind)
+        return Program(kind, evaluator, statistics, self, structure.pattern if structure else None)
+
+    def spans(self, inputs: Sequence[Any]) -> list[tuple[int, int]]:
+        """Where inputs stand on the tape."""
+        return [(self.trace.output(x)[0], x.size) for x in inputs]
+
+    def listing(self, spans: Sequence[tuple[int, int]], guards: Sequence[tuple[int, Any]] = ()) -> Listing:
+        """What was recorded up to now."""
+        captured = [(slot, size) for _, slot, size in self.trace.captures]
+        return Listing(self.trace.columns(), self.trace.rules, [*spans, *captured], guards)
+
+    def structure(self, kind: str) -> Compressed | None:
+        """In how few directions a "jacobian" or "hessian" can be told; None when it is dense."""
+        if kind not in self.structures:
+            with self.lock:
+                variable.resume_trace(self.trace)
+                try:
+                    self._find_structure(kind)
+                finally:
+                    variable.end_trace(self.trace)
+        return self.structures[kind]
+
+    def _find_structure(self, kind: str) -> Compressed | None:
+        """Look for it, behind what is recorded already."""
+        if kind not in self.structures:
+            if kind == "hessian":
+                self._record_grad()
+            outputs = self.grad if kind == "hessian" else self.outputs[:1]
+            places = [self.trace.output(y) for y in outputs]
+            listing = self.listing(self.spans(self.inputs))
+            wanted = [self.slots(listing, place, y) for place, y in zip(places, outputs, strict=True)]
+            active = [view for view, leaf in zip(listing.inputs, self.kinds, strict=False) if leaf.active]
+            pattern = pattern_of(listing, active, np.concatenate([np.empty(0, np.int64), *wanted]))
+            compress = compress_symmetric if kind == "hessian" else compress_jacobian
+            found = None if pattern is None else compress(pattern)
+            worth = found is not None and found.count < min(found.pattern.shape)
+            self.structures[kind] = found if worth else None
+        return self.structures[kind]
 
     def slots(self, listing: Listing, place: Any, y: Any) -> Any:
         """The slots of a result, which may be a constant."""
@@ -174,11 +212,29 @@ class Path:
         return seeds, [*self.outputs, *self.pulled([self.along(seeds)], [ONE])]
 
     def _record_jacobian(self) -> tuple[list[Any], list[Any]]:
-        """The pulls of all elements of the one output: what the directions share is computed once."""
-        y = self.outputs[0]
-        seeds = np.where(np.eye(np.size(y)) > 0.0, 1.0, -0.0)         # the other outputs: nothing, not zero
-        rows = [self.pulled([y], [seed.reshape(np.shape(y))]) for seed in seeds]
-        return [], [y, *[np.stack(parts) for parts in zip(*rows, strict=True)]]
+        """The elements of the Jacobian of the one output; what its directions share is computed once."""
+        y, active, structure = self.outputs[0], self.active, self._find_structure("jacobian")
+        m, sizes = np.size(y), [x.size for x in active]
+        by_columns = structure.by_columns if structure else m > sum(sizes)
+        seeds = structure.seeds(-0.0) if structure else np.where(np.eye(min(m, sum(sizes))) > 0.0, 1.0, -0.0)
+        sums = []
+        for seed in seeds:                            # other directions are nothing, not zero
+            if by_columns:
+                parts = np.split(seed, np.cumsum(sizes)[:-1])
+                sums += transforms.recorded_push([y], active, [part.reshape(np.shape(x))
+                                                               for part, x in zip(parts, active, strict=True)])
+            else:
+                sums += self.pulled([y], [seed.reshape(np.shape(y))])
+        order = np.arange(m * sum(sizes)).reshape(-1, m).T.reshape(-1) if by_columns else None
+        return [], [chosen(sums, structure.index if structure else order)]
+
+    def _record_hessian(self) -> tuple[list[Any], list[Any]]:
+        """The elements of the Hessian with respect to the one active input."""
+        self._record_grad()
+        structure, shape = self._find_structure("hessian"), np.shape(self.active[0])
+        seeds = structure.seeds(-0.0) if structure else np.where(np.eye(self.active[0].size) > 0.0, 1.0, -0.0)
+        sums = [self.pulled(self.grad, [seed.reshape(shape)])[0] for seed in seeds]
+        return [], [chosen(sums, structure.index if structure else None)]
 
     def _record_jvp(self) -> tuple[list[Any], list[Any]]:
         tangents = self.further(self.active)
@@ -214,6 +270,12 @@ def dtype_of(y: Any, place: Any, function: Function) -> Any:
         raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; "
                         "numbers, arrays and containers of them are needed")
     return dtype if dtype.kind in "iub" else np.dtype(np.float64)
+
+
+def chosen(parts: Sequence[Any], index: Any) -> Any:
+    """Elements of arrays that follow one another, all where there is no index; numbers, none of which is -0.0."""
+    everything = np.concatenate([np.empty(0), *[np.reshape(part, -1) for part in parts]])
+    return (everything if index is None else everything[index]) + 0.0
 
 
 def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:

@@ -15,6 +15,7 @@ from .passes.emit import Emitter
 from .passes.join import join_pieces
 from .passes.regroup import regroup
 from .passes.simplify import simplify
+from .sparsity import Pattern
 
 __all__ = ["Program", "build"]
 
@@ -29,13 +30,15 @@ class Program:
     Attributes
     ----------
     kind : str
-        value, grad, vjp, jvp, jacobian or hvp.
+        value, grad, vjp, jvp, hvp, jacobian or hessian.
     n_records : int
         Operations that were recorded.
     n_instructions : int
         Instructions that are executed: an operation on an array is one, and so is a scalar one.
     statistics : dict
         What each pass has done.
+    pattern : Pattern or None
+        Which elements of a sparse Jacobian or Hessian the result holds.
 
     Examples
     --------
@@ -55,8 +58,10 @@ class Program:
       ...
     """
 
-    def __init__(self, kind: str, evaluator: Evaluator, statistics: dict[str, Any], path: Any = None) -> None:
+    def __init__(self, kind: str, evaluator: Evaluator, statistics: dict[str, Any], path: Any = None,
+                 pattern: Pattern | None = None) -> None:
         self.kind, self.evaluator, self.statistics, self.path = kind, evaluator, statistics, path
+        self.pattern = pattern
         self.n_records = int(statistics["records"])
         self.n_instructions = int(statistics["instructions"])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastad as fa
-from fastad.compiled import batch
+from fastad.compiled import sparsity
 
 rng = np.random.default_rng(11)
 
@@ -40,7 +40,7 @@ def together(f, *rows, in_axes=0, **options):
 @pytest.mark.parametrize("f", [wide, branching, lambda x: np.sum(x ** 3), lambda x: x[0] * x[2],
                                lambda x: np.stack([x, np.cos(x)]), lambda x: x.reshape(1, 3)[:, ::-1] * x[0]])
 def test_jacobian(monkeypatch, f, threads, most):
-    monkeypatch.setattr(batch, "MOST_RECORDS", most)
+    monkeypatch.setattr(sparsity, "MOST_RECORDS", most)
     x = rng.normal(size=(101, 3))
     have = fa.compile(f).batch.jacobian(x, threads=threads)
     want = together(f, x)
@@ -50,7 +50,7 @@ def test_jacobian(monkeypatch, f, threads, most):
 
 @pytest.mark.parametrize("most", [0, 1 << 13])
 def test_jacobian_of_several_arguments(monkeypatch, most):
-    monkeypatch.setattr(batch, "MOST_RECORDS", most)
+    monkeypatch.setattr(sparsity, "MOST_RECORDS", most)
     q, seen = rng.normal(size=(50, 6)), rng.normal(size=(50, 2))
     have = fa.compile(camera).batch.jacobian(q, seen, threads=1)
     np.testing.assert_allclose(have, together(camera, q, seen), rtol=1e-12)
@@ -71,7 +71,7 @@ def test_jacobian_of_a_number_along_other_axes():
 
 @pytest.mark.parametrize("most", [0, 1 << 13])
 def test_what_is_not_selected_is_nothing(monkeypatch, most):
-    monkeypatch.setattr(batch, "MOST_RECORDS", most)
+    monkeypatch.setattr(sparsity, "MOST_RECORDS", most)
     f = fa.compile(lambda x: np.where(x > 0.0, np.sqrt(x), 0.0))
     np.testing.assert_array_equal(f.batch.jacobian(np.array([[4.0, 1.0], [0.0, 4.0]])),
                                   [[[0.25, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.25]]])
