@@ -14,6 +14,7 @@ The map of the package:
 ``compiled``        `compile`, `load`: replay at the speed of C; its loops are in ``_passes`` and ``_program``
 ``graph``           `Graph`: explicit graphs with placeholders
 ``optimize``        `minimize`; its loops are in ``_descent``
+``optim``           stepwise optimisers, as in torch.optim, and schedules of their learning rates
 ``scipy``           `scipy.optimize` with derivatives by themselves and parameters in any form
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text
@@ -24,7 +25,7 @@ The map of the package:
 ``tree``            nested containers
 ==================  ====================================================================================
 """
-from . import numpy_api, special
+from . import numpy_api, optim, special
 from ._tape import build_info, tape
 from ._version import __version__
 from .compiled import compile, load
@@ -45,7 +46,7 @@ from .variable import Variable, array, stop_gradient
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
            "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "explain", "grad",
            "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad",
-           "numpy_api", "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp",
+           "numpy_api", "optim", "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp",
            "__version__", *_functions]
 
 

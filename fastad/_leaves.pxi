@@ -99,3 +99,23 @@ cdef int meet_collector() except -1:
     # No sequence for NumPy: it would turn the TypeError of a misuse into a ValueError about sequences.
     type.tp_as_sequence.sq_item = NULL
     return 0
+
+
+def leaf_arrays(x):
+    """The values of a leaf, which are about to be written to, and its gradient, both float64; None without a gradient.
+
+    For optimisers: as a write to ``value``, but in place and without a look at each number.
+
+    Raises
+    ------
+    TypeError
+        When it is no leaf.
+    """
+    if not isinstance(x, Variable) or (<Variable>x).state != LEAF:
+        raise TypeError(f"a leaf is needed: a Variable made of values, not {type(x).__name__} that was computed or detached")
+    cdef Storage s = (<Variable>x).extra
+    if s.grad is None:
+        return None
+    refuse_while_tracing("step of an optimiser")
+    s.version += 1
+    return s.data, np.ascontiguousarray(values_of(s.grad) if isinstance(s.grad, Handle) else s.grad, float64)

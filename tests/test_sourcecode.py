@@ -20,7 +20,7 @@ LEVELS = [
     {"numpy_api"},
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
-    {"optimize", "pictures"},
+    {"optimize", "optim", "pictures"},
     {"scipy", "selftest", "explaining"},
 ]
 
