@@ -20,6 +20,7 @@ The map of the package:
 ``pictures``        `to_dot`: what was computed, as Graphviz DOT text
 ``selftest``        what ``python -m fastad selftest`` runs
 ``explaining``      `explain`: backpropagation as a table
+``debugging``       `debug_nan`: where a nan came from
 ``observing``       what sees every record come and go
 ``context``         `no_grad`
 ``tree``            nested containers
@@ -31,7 +32,17 @@ from ._version import __version__
 from .compiled import compile, load
 from .context import no_grad
 from .custom import Gate, custom_vjp
-from .errors import AuditError, FormatError, FreedGraphError, GradientLostError, NoGradientError, PathError, TraceError
+from .debugging import debug_nan
+from .errors import (
+    AuditError,
+    FormatError,
+    FreedGraphError,
+    GradientLostError,
+    NoGradientError,
+    NonFiniteError,
+    PathError,
+    TraceError,
+)
 from .explaining import explain
 from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
@@ -44,10 +55,10 @@ from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .variable import Variable, array, stop_gradient
 
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
-           "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp", "explain", "grad",
-           "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax", "logsumexp", "minimize", "no_grad",
-           "numpy_api", "optim", "softmax", "special", "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp",
-           "__version__", *_functions]
+           "NonFiniteError", "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp",
+           "debug_nan", "explain", "grad", "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax",
+           "logsumexp", "minimize", "no_grad", "numpy_api", "optim", "softmax", "special", "stop_gradient", "tape",
+           "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
 
 
 def __getattr__(name: str) -> object:

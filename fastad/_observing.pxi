@@ -3,7 +3,7 @@
 def observe(Tape tape not None, observer):
     """Let an object see every record of a tape come and go, see `fastad.observing.Observer`; None: nobody.
 
-    What is observed takes the long ways: nothing is put short, collected or swept in one go. Returns the observer before.
+    What is observed takes the long ways, and is swept record by record. Returns the observer before.
     """
     before = tape.observer
     tape.observer = observer

@@ -25,7 +25,7 @@ cdef extern from "Python.h":
 import_array()
 
 cdef object float64 = np.float64
-cdef object tracing = variable.is_tracing
+cdef object tracing = variable.in_python
 
 cdef enum:
     RUN_STRIP = 512                   # as in _execute.h

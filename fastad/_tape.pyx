@@ -553,7 +553,7 @@ cdef class Tape:
         return release(self)
 
     cdef int collect(self) except -1:
-        return 0 if self.trace is not None or self.ended or self.observer is not None else collect(self)
+        return 0 if self.trace is not None or self.ended else collect(self)
 
     cdef Level level(self) noexcept:
         """How long the tape is now."""

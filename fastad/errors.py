@@ -1,7 +1,7 @@
 """Errors of fastad: one class per misuse, each also an instance of the built-in error a caller would expect."""
 
-__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError", "PathError",
-           "TraceError"]
+__all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", "NoGradientError",
+           "NonFiniteError", "PathError", "TraceError"]
 
 
 class FreedGraphError(RuntimeError):
@@ -14,6 +14,24 @@ class NoGradientError(RuntimeError):
 
 class TraceError(RuntimeError):
     """A function did something that cannot be replayed while it was traced for `compile`."""
+
+
+class NonFiniteError(FloatingPointError):
+    """Under `debug_nan` a value or a gradient became nan or infinite.
+
+    Attributes
+    ----------
+    operation : str
+        What was computed, or differentiated.
+    place : Place or None
+        ``file``, ``line`` and ``function`` where it was recorded; None if that was before.
+    phase : str
+        ``"value"`` or ``"gradient"``.
+    """
+
+    def __init__(self, text: str, operation: str = "", place: object = None, phase: str = "value") -> None:
+        super().__init__(text)
+        self.operation, self.place, self.phase = operation, place, phase
 
 
 class GradientLostError(TypeError):

@@ -84,6 +84,11 @@ class Observer:
             self.places.append(place)
         self.operands = ()
 
+    def collecting(self, starts: list[int]) -> None:
+        """The tape is compacted: the records have these numbers from now on."""
+        kept = dict(zip(starts, self.places, strict=True))        # of those that have gone the last one counts
+        self.starts[:], self.places[:] = kept.keys(), kept.values()
+
     def place(self, record: int) -> Place | None:
         """Where a record was made; None for one that is older than the observer."""
         k = bisect_right(self.starts, record)

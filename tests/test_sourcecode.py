@@ -21,7 +21,7 @@ LEVELS = [
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
     {"optimize", "optim", "pictures"},
-    {"scipy", "selftest", "explaining"},
+    {"scipy", "selftest", "explaining", "debugging"},
 ]
 
 

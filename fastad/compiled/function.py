@@ -251,7 +251,9 @@ class Compiled(Replay):
         if variable.is_tracing():
             return self.f(*args, **kwargs)            # within another trace: a part of it
         if has_recorded(args, kwargs):
-            return recorded_call(self, args, kwargs)
+            return self.f(*args, **kwargs) if self.runs_in_python else recorded_call(self, args, kwargs)
+        if self.runs_in_python:
+            return self.observed(args, kwargs)
         arguments = self.read(args, kwargs, derive=False)
         found = self.find("value", arguments, arguments.leaves)
         if found is None:
@@ -260,13 +262,26 @@ class Compiled(Replay):
         self.check(result, path, args, kwargs, "value")
         return path.rebuilt(result)
 
+    @property
+    def runs_in_python(self) -> bool:
+        """Whether a trace or an observer has to see each operation; of a loaded function there are programs alone."""
+        return not self.saved and variable.in_python()
+
+    def observed(self, args: Sequence[Any], kwargs: Options) -> Any:
+        """The function on Variables, so that an observer sees what it does."""
+        arguments = self.read(args, kwargs, derive=False)
+        given, named = arguments.rebuild([variable.input_variable(x) if leaf.kind == FLOAT else x
+                                          for x, leaf in zip(arguments.leaves, arguments.kinds, strict=True)])
+        return transforms.plain(self.f(*given, **named))
+
     def long_value_and_grad(self, args: Sequence[Any], kwargs: Options, out: Any) -> tuple[Any, Any]:
         """Value and gradient, when the short way does not do."""
         if variable.is_tracing() or has_recorded(args, kwargs):
             return transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         buffers = None if out is None else self.buffers(out, arguments)
-        found = self.find("grad", arguments, arguments.leaves, buffers) if self.scalar_paths(arguments) else None
+        replay = not self.runs_in_python and self.scalar_paths(arguments)
+        found = self.find("grad", arguments, arguments.leaves, buffers) if replay else None
         if found is None:
             eager = transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)
             value, g = eager(*args, **kwargs)
@@ -372,7 +387,7 @@ class Compiled(Replay):
         array([  6., 120.])
         """
         *rest, vector = args
-        if variable.is_tracing() or has_recorded(args, kwargs):
+        if self.runs_in_python or has_recorded(args, kwargs):
             return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
         arguments = self.read(rest, kwargs)
         vectors = self.seeds_like(arguments, vector, "hvp: the vector")
@@ -426,7 +441,7 @@ class Compiled(Replay):
         (array([ 2., 18.]), array([  4., 120.]))
         """
         tangent = tangents[0] if self.single and len(tangents) == 1 else tangents
-        if variable.is_tracing() or has_recorded([*args, tangent], {}):
+        if self.runs_in_python or has_recorded([*args, tangent], {}):
             function, chosen = self.of_differentiated(args, {})
             return transforms.jvp(function, (chosen,), (tangent,))
         arguments = self.read(args, {})
@@ -497,7 +512,7 @@ class Compiled(Replay):
                 raise TypeError(f"{kind}: sparse=True gives plain numbers, which nothing can be recorded of; leave it "
                                 "out where Variables are among the arguments, and in functions that are traced")
             return eager(*args, **kwargs)
-        found = matrix(self, kind, args, kwargs, sparse)
+        found = None if self.runs_in_python else matrix(self, kind, args, kwargs, sparse)
         if found is None:
             found = eager(*args, **kwargs)
             if sparse:

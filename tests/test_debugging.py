@@ -1,0 +1,212 @@
+"""debug_nan names the first operation that goes wrong, its operands and its line."""
+import linecache
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import fastad as fa
+
+
+def marked(word):
+    """The number of the line in this file that ends in a comment."""
+    lines = linecache.getlines(__file__)
+    return next(k for k, text in enumerate(lines, 1) if text.rstrip().endswith(f"# {word}"))
+
+
+def spoilt(x):
+    y = np.exp(x)
+    z = np.log(y - 1.0)  # log
+    return np.sum(z * 2.0)
+
+
+def check(error, phase, operation, word):
+    assert (error.phase, error.operation) == (phase, operation)
+    assert (error.place.file, error.place.line) == (__file__, marked(word))
+    assert f'File "{__file__}", line {marked(word)}' in str(error)
+
+
+def test_values_of_numbers():
+    x = fa.Variable(0.0, name="x")
+    assert np.isneginf(spoilt(x).item())              # nobody watches
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError, match="log gave -inf") as caught:
+        spoilt(x)
+    check(caught.value, "value", "log", "log")
+    assert "operand 1: 0" in str(caught.value)
+    assert issubclass(fa.NonFiniteError, FloatingPointError)
+    assert np.isneginf(spoilt(x).item())
+
+
+def test_values_of_arrays():
+    x = fa.Variable([[1.0, 2.0], [3.0, -4.0]], name="x")
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError) as caught:
+        x * np.array([1.0, 2.0]) + np.sqrt(x)
+    text = str(caught.value)
+    assert "sqrt gave nan in 1 of 4 elements, first in [1, 1]" in text
+    assert "operand x: [1 2 3 -4], shape (2, 2), there -4" in text
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError, match=r"there 0") as caught:
+        x / fa.Variable([1.0, 0.0])
+    assert "divide gave inf in 2 of 4 elements, first in [0, 1]" in str(caught.value)
+
+
+@pytest.mark.parametrize("function", [
+    lambda x: x @ np.array([[np.inf, 1.0], [1.0, 1.0]]),
+    lambda x: np.concatenate([x, x]).sum() * np.inf,
+    lambda x: fa.array([x[0], x[1] * np.nan]),
+    lambda x: np.max(x * np.nan),
+    lambda x: np.linalg.norm(np.einsum("i,j->ij", x, np.array([1.0, np.nan]))),
+    lambda x: np.where(x > 1.0, np.log(x - 1.0), x),
+    lambda x: np.prod(x * np.array([1e308, 1e308])),
+    lambda x: fa.special.gammaln(x - 1.0),
+], ids=["matmul", "scaled", "pieces", "max", "einsum", "where", "prod", "scipy"])
+def test_every_kind_of_operation(function):
+    x = fa.Variable([1.0, 2.0])
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError):
+        function(x)
+    with fa.debug_nan():
+        assert (x * 2.0).sum().item() == 6.0          # the tape goes on
+
+
+def cusp(x):
+    y = np.sqrt(x)  # sqrt
+    z = y * y
+    return np.sum(z)
+
+
+def test_gradients_know_the_line_of_the_record():
+    x = fa.Variable(0.0)
+    with fa.debug_nan():
+        y = cusp(x)
+        with pytest.raises(fa.NonFiniteError) as caught:
+            y.backward()
+    check(caught.value, "gradient", "sqrt", "sqrt")
+    assert "upstream gradient: 0" in str(caught.value) and "local derivatives: inf" in str(caught.value)
+
+
+@pytest.mark.parametrize("run", [
+    lambda x: fa.grad(cusp)(x),
+    lambda x: fa.compile(cusp).grad(x),
+    lambda x: fa.compile(cusp).value_and_grad(x, out=np.empty(2)),
+    lambda x: fa.hessian(cusp)(x),
+    lambda x: fa.jacobian(lambda x: np.stack([cusp(x), cusp(x)]))(x),
+    lambda x: fa.compile(cusp).hvp(x, x),
+    lambda x: fa.vjp(cusp, x)[1](1.0),
+], ids=["grad", "compiled", "compiled out", "hessian", "jacobian", "hvp", "vjp"])
+def test_transforms_and_compiled_functions(run):
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError) as caught:
+        run(np.array([1.0, 0.0]))
+    check(caught.value, "gradient", "sqrt", "sqrt")
+
+
+def test_compiled_values():
+    f = fa.compile(spoilt)
+    good, bad = np.array([1.0, 2.0]), np.array([1.0, 0.0])
+    assert np.isfinite(f(good)) and np.isneginf(f(bad))
+    with fa.debug_nan():
+        np.testing.assert_allclose(f(good), np.sum(2.0 * np.log(np.exp(good) - 1.0)))
+        assert f.grad(good).shape == (2,)
+        with pytest.raises(fa.NonFiniteError) as caught:
+            f(bad)
+        with pytest.raises(fa.NonFiniteError):
+            f(fa.Variable(bad))
+    check(caught.value, "value", "log", "log")
+    assert np.isneginf(f(bad))
+
+
+def test_what_is_not_selected_has_no_gradient():
+    x = fa.Variable([0.0, 4.0])
+    with fa.debug_nan():
+        y = np.sum(np.where(x > 0.0, np.sqrt(x), 0.0))
+        y.backward()
+        h = fa.hessian(lambda x: np.sum(np.where(x > 0.0, np.sqrt(x), 0.0)))(np.array([0.0, 4.0]))
+    np.testing.assert_array_equal(x.grad, [0.0, 0.25])
+    np.testing.assert_allclose(h, [[0.0, 0.0], [0.0, -1.0 / 32.0]])
+
+
+def test_seeds_and_hooks_are_named():
+    x = fa.Variable(2.0)
+    with fa.debug_nan():
+        y = x * x * x
+        with pytest.raises(fa.NonFiniteError, match="from a seed or a hook"):
+            y.backward(seed=np.nan)
+        y = x * x
+        y.register_hook(lambda g: g * np.inf)
+        with pytest.raises(fa.NonFiniteError, match=r"seed or a hook|passes on"):
+            (y * 3.0).backward()
+
+
+def test_infinity_may_be_allowed():
+    x = fa.Variable([0.0, 1.0])
+    with fa.debug_nan(inf=False):
+        y = np.log(x)
+        with pytest.raises(fa.NonFiniteError, match="nan"):
+            y - y
+
+
+def test_warnings_come_once():
+    x = fa.Variable(0.0)
+    with fa.debug_nan(warn=True), warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        y = fa.log(x) * 2.0 + x  # warned
+        y.backward()
+    assert [w.category for w in seen] == [RuntimeWarning] * 2
+    assert all((w.filename, w.lineno) == (__file__, marked("warned")) for w in seen)
+    assert x.grad == np.inf
+
+
+def test_nesting_and_decorators():
+    x = fa.Variable(0.0)
+
+    @fa.debug_nan()
+    def f(depth):
+        return f(depth - 1) if depth else fa.log(x)
+
+    with pytest.raises(fa.NonFiniteError):
+        f(3)
+    fa.log(x)
+    with fa.debug_nan():
+        with fa.debug_nan(inf=False):
+            y = fa.log(x)
+        with pytest.raises(fa.NonFiniteError, match=r"recorded before|File"):
+            y.backward()
+        with pytest.raises(fa.NonFiniteError):
+            fa.log(x)
+
+
+def test_older_records_have_no_line():
+    x = fa.Variable(0.0)
+    y = fa.sqrt(x)
+    with fa.debug_nan(), pytest.raises(fa.NonFiniteError, match="recorded before") as caught:
+        y.backward()
+    assert caught.value.place is None
+
+
+def test_it_holds_for_one_thread():
+    found = []
+    with fa.debug_nan():
+        thread = threading.Thread(target=lambda: found.append(fa.log(fa.Variable(0.0)).item()))
+        thread.start()
+        thread.join()
+    assert found == [-np.inf]
+
+
+def test_loops_and_lines_stay_together():
+    """Records that are cut off take their lines with them."""
+    x = fa.Variable([1.0, 2.0])
+    older = np.exp(x)                                 # keeps what is freed from being forgotten at once
+    n = fa.tape().n_collections
+    with fa.debug_nan():
+        for _ in range(2000):
+            loss = np.sum(np.exp(x) * x)
+            loss.backward()
+            x.zero_grad()
+        for _ in range(50):
+            x * 2.0
+        y = np.sum(np.sqrt(x - 1.0))  # again
+        with pytest.raises(fa.NonFiniteError) as caught:
+            y.backward()
+    check(caught.value, "gradient", "sqrt", "again")
+    assert fa.tape().n_collections > n and len(fa.tape()) < 2000
+    np.sum(older).backward()
+    np.testing.assert_array_equal(x.grad, np.exp([1.0, 2.0]))
