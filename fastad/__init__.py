@@ -21,6 +21,7 @@ The map of the package:
 ``selftest``        what ``python -m fastad selftest`` runs
 ``explaining``      `explain`: backpropagation as a table
 ``debugging``       `debug_nan`: where a nan came from
+``profiling``       `profile`: what a compiled function spends its time on
 ``observing``       what sees every record come and go
 ``context``         `no_grad`
 ``tree``            nested containers
@@ -49,6 +50,7 @@ from .math import *  # noqa: F403  (the functions of the table, which __all__ li
 from .math import __all__ as _functions
 from .optimize import minimize
 from .pictures import to_dot
+from .profiling import profile
 from .special import log_softmax, logsumexp, softmax
 from .testing import gradcheck
 from .transforms import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
@@ -57,8 +59,8 @@ from .variable import Variable, array, stop_gradient
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
            "NonFiniteError", "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp",
            "debug_nan", "explain", "grad", "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax",
-           "logsumexp", "minimize", "no_grad", "numpy_api", "optim", "softmax", "special", "stop_gradient", "tape",
-           "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
+           "logsumexp", "minimize", "no_grad", "numpy_api", "optim", "profile", "softmax", "special", "stop_gradient",
+           "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
 
 
 def __getattr__(name: str) -> object:

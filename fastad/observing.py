@@ -72,9 +72,13 @@ class Observer:
         self.starts: list[int] = []                   # from this record on ...
         self.places: list[Place | None] = []          # ... they were made here
 
+    def here(self) -> Place | None:
+        """Where the record that is going to be made comes from."""
+        return user_place() if self.origin < 0 else self.place(self.origin)
+
     def recording(self, tape: Any) -> None:
         """There is room for further records, which are going to be made now."""
-        place = user_place() if self.origin < 0 else self.place(self.origin)
+        place = self.here()
         n = len(tape)
         while self.starts and self.starts[-1] >= n:   # what was there has been cut off
             self.starts.pop()

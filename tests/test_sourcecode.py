@@ -21,7 +21,7 @@ LEVELS = [
     {"special", "transforms", "custom"},
     {"testing", "graph", "compiled"},
     {"optimize", "optim", "pictures"},
-    {"scipy", "selftest", "explaining", "debugging"},
+    {"scipy", "selftest", "explaining", "debugging", "profiling"},
 ]
 
 

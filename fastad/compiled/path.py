@@ -17,6 +17,7 @@ from .sparsity import Compressed, compress_jacobian, compress_symmetric, pattern
 
 if TYPE_CHECKING:
     from .._typing import Function
+    from ..observing import Observer
 
 __all__ = ["Path"]
 
@@ -33,10 +34,14 @@ class Path:
         Those of the call that is traced.
     passes : bool
         Whether programs are optimised.
+    observer : Observer, optional
+        Sees what is recorded; ``origins`` then says, by kind of program, what each instruction computes.
     """
 
-    def __init__(self, function: Function, arguments: Arguments, passes: bool = True) -> None:
+    def __init__(self, function: Function, arguments: Arguments, passes: bool = True,
+                 observer: Observer | None = None) -> None:
         self.passes = passes
+        self.origins: dict[str, list[Any]] | None = None if observer is None else {}
         self.kinds = arguments.kinds
         self.programs: dict[str, Program] = {}
         self.structures: dict[str, Compressed | None] = {}
@@ -46,6 +51,7 @@ class Path:
         self.used = 0
         self.replays = 0
         self.trace = variable.begin_trace()
+        variable.observe(self.trace.tape, observer)
         try:
             self.inputs = [self.trace.input(value, leaf.kind)
                            for value, leaf in zip(arguments.leaves, arguments.kinds, strict=True)]
@@ -105,7 +111,8 @@ class Path:
         listing = self.listing(spans, [(r, np.arange(slot, slot + size)) for r, slot, size in zip(
             *[seen[name].tolist() for name in ("record", "slot", "size")], strict=True)])
         wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
-        code, found, starts, statistics = build(listing, wanted, self.passes)
+        origins = None if self.origins is None else self.origins.setdefault(kind, [])
+        code, found, starts, statistics = build(listing, wanted, self.passes, origins)
         shapes = [np.shape(y) for y in results]
         evaluator = Evaluator(
             code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],

@@ -124,8 +124,8 @@ def described(row: Any, code: Any) -> list[str]:
     return [f"  {kind:<8} s{v}..{v + n - 1} = {', '.join(operands)}"]
 
 
-def build(listing: Listing, wanted: Sequence[Any],
-          passes: bool = True) -> tuple[Code, list[Any], list[int], dict[str, Any]]:
+def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
+          origins: list[Any] | None = None) -> tuple[Code, list[Any], list[int], dict[str, Any]]:
     """Compile a listing.
 
     Parameters
@@ -136,6 +136,8 @@ def build(listing: Listing, wanted: Sequence[Any],
         The slots of each result, as on the tape; the guards of the listing follow.
     passes : bool
         Whether to optimise; dead code goes in any case.
+    origins : list, optional
+        Gets the slots of the tape that each instruction computes.
 
     Returns
     -------
@@ -163,6 +165,8 @@ def build(listing: Listing, wanted: Sequence[Any],
     steps = regroup(listing, *([] if passes else [1 << 60]))
     emitter = Emitter(listing, steps, everything)
     code = emitter.emit()
+    if origins is not None:
+        origins += emitter.origins
     place = emitter.place
     stretches = int((code.instructions["kind"] == 0).sum())
     statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)

@@ -41,6 +41,8 @@ class Emitter:
     ----------
     place : array of int64
         By slot of the listing: the slot of the program, -1 for none.
+    origins : list of arrays
+        By instruction: the slots of the listing that it computes, none where it only brings operands together.
     """
 
     def __init__(self, code: Listing, steps: list[Step], wanted: Any) -> None:
@@ -55,6 +57,8 @@ class Emitter:
         self.rows: list[tuple[Any, ...]] = []
         self.scalars: list[Any] = []
         self.calls: list[Any] = []
+        self.origins: list[Any] = []
+        self.origin: Any = ()
         self._place()
 
     # ---- slots ----
@@ -158,6 +162,7 @@ class Emitter:
         row = {"n": 0, "v": 0, "a": 0, "b": -1, "ia": -1, "ib": -1, "first": 0, "count": 0, "op": 0, "av": 1, "aa": 1,
                "ab": 1, "ra": -1, "rb": -1, "history": 0, **fields, "kind": KIND[kind]}
         self.rows.append(tuple(row[name] for name in FIELDS))
+        self.origins.append(self.origin)
 
     def operand(self, k: int, which: int) -> Operand:
         """An operand of a line; base -2 or listed -3 ask for more to be done, see `_with_repeats`."""
@@ -186,6 +191,7 @@ class Emitter:
         at = 0
         while at < len(order):
             step = self.steps[order[at]]
+            self.origin = step.computed()
             if not step.in_run:
                 self._single(step)
                 at += 1
@@ -194,8 +200,10 @@ class Emitter:
             while end < len(order) and self._together(step, self.steps[order[end]]):
                 end += 1
             run = [self.steps[k] for k in order[at:end]]
+            self.origin = ()
             self.instruction("run", n=max(line.lag + line.n for line in run), count=len(run))
             for k in order[at:end]:
+                self.origin = self.steps[k].computed()
                 self._line(k, read, rooms, rounds.pieces)
             at = end
         instructions = np.array(self.rows, INSTRUCTION)

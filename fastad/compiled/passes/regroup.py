@@ -45,6 +45,10 @@ class Step:
         """How many elements the step works on."""
         return len(self.operands[0]) if self.kind == "sum" else len(self.out)
 
+    def computed(self) -> Any:
+        """The slots of the listing that are computed here."""
+        return () if self.extra.get("placed") else self.out
+
     @property
     def in_run(self) -> bool:
         """Whether it can share a run with others."""
