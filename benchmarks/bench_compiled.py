@@ -1,15 +1,13 @@
-"""Compiled functions: a call of each workload by fastad, C by hand and installed peers; its first call."""
+"""Compiled functions: a call of each workload by fastad, C by hand and installed peers; fastad's first call."""
 
 from .compiled import peers, table
 from .compiled.workloads import WORKLOADS
-
-PEERS = ("numpy", "jax", "casadi", "torch", "pytensor", "drjit")
 
 
 class Call:
     """Value and gradient, or what else the workload asks for; after the first call."""
 
-    params = (tuple(WORKLOADS), ("fastad", "C", *PEERS))
+    params = (tuple(WORKLOADS), ("fastad", "C", *peers.NAMES))
     param_names = ("workload", "by")
 
     def setup(self, name, by):

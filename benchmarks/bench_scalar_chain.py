@@ -1,9 +1,10 @@
-"""A chain of 100,000 mixed scalar operations in a Python loop: recorded, on plain floats, the tape read each way."""
+"""A chain of mixed scalar operations in a Python loop: recorded, on plain floats, read each way; by peers."""
 
 import math
 
 import fastad as fa
 
+from . import packages, timing
 from .workloads import scalar_chain
 
 N = 100_000
@@ -33,3 +34,24 @@ class Chain:
 
     def time_record_and_backward(self):
         scalar_chain(self.x, self.y, N, fa.sin).backward()
+
+
+class Packages:
+    """Nanoseconds for one operation, by package; dearer packages get shorter chains."""
+
+    params = (("fastad", *packages.PEERS),)
+    param_names = ("by",)
+
+    def setup(self, by):
+        found = packages.installed({by})
+        if not found:
+            raise NotImplementedError(f"{by} is not installed")     # asv skips it
+        self.package = found[by]
+
+    def track_record(self, by):
+        return timing.measure_pair(self.package, 3)[0].best
+
+    def track_backward(self, by):
+        return timing.measure_pair(self.package, 3)[1].best
+
+    track_record.unit = track_backward.unit = "ns"

@@ -1,6 +1,12 @@
-"""The functions of the workloads, as a user of fastad writes them: plain Python and NumPy, nothing prepared."""
+"""The functions of the workloads, as a user of fastad writes them: plain Python and NumPy, nothing prepared.
+
+Packages whose functions have NumPy's names take the same text, with their own module under the name ``np``
+(`peers.written_with`).
+"""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -45,21 +51,25 @@ def lennard_jones_arrays(x, i, j):
     return np.sum(4.0 * (s3 * s3 - s3))
 
 
-def lotka_volterra(p, steps):
-    """Distance from a target after Runge-Kutta steps through the predator-prey equations; p holds rates and start."""
-    a, b, c, d, u, v = p
-    h = 10.0 / steps
+def runge_kutta_step(rates, h, u, v):
+    """One step through the predator-prey equations."""
+    a, b, c, d = rates
 
     def slope(u, v):
         return a * u - b * u * v, d * u * v - c * v
 
+    ku1, kv1 = slope(u, v)
+    ku2, kv2 = slope(u + 0.5 * h * ku1, v + 0.5 * h * kv1)
+    ku3, kv3 = slope(u + 0.5 * h * ku2, v + 0.5 * h * kv2)
+    ku4, kv4 = slope(u + h * ku3, v + h * kv3)
+    return u + h / 6.0 * (ku1 + 2.0 * ku2 + 2.0 * ku3 + ku4), v + h / 6.0 * (kv1 + 2.0 * kv2 + 2.0 * kv3 + kv4)
+
+
+def lotka_volterra(p, steps):
+    """Distance from a target after Runge-Kutta steps through the predator-prey equations; p holds rates and start."""
+    *rates, u, v = p
     for _ in range(steps):
-        ku1, kv1 = slope(u, v)
-        ku2, kv2 = slope(u + 0.5 * h * ku1, v + 0.5 * h * kv1)
-        ku3, kv3 = slope(u + 0.5 * h * ku2, v + 0.5 * h * kv2)
-        ku4, kv4 = slope(u + h * ku3, v + h * kv3)
-        u = u + h / 6.0 * (ku1 + 2.0 * ku2 + 2.0 * ku3 + ku4)
-        v = v + h / 6.0 * (kv1 + 2.0 * kv2 + 2.0 * kv3 + kv4)
+        u, v = runge_kutta_step(rates, 10.0 / steps, u, v)
     return (u - 1.0) ** 2 + (v - 2.0) ** 2
 
 
@@ -95,7 +105,7 @@ def asian_paths(p, Z):
     h = 1.0 / len(Z)
     s, total = price, 0.0
     for z in Z:
-        s = s * np.exp((rate - 0.5 * volatility * volatility) * h + volatility * np.sqrt(h) * z)
+        s = s * np.exp((rate - 0.5 * volatility * volatility) * h + volatility * math.sqrt(h) * z)
         total = total + s
     return np.exp(-rate) * np.mean(np.maximum(total / len(Z) - 100.0, 0.0))
 
@@ -106,7 +116,7 @@ def asian_path(p, z):
     h = 1.0 / len(z)
     s, total = price, 0.0
     for k in range(len(z)):
-        s = s * np.exp((rate - 0.5 * volatility * volatility) * h + volatility * np.sqrt(h) * z[k])
+        s = s * np.exp((rate - 0.5 * volatility * volatility) * h + volatility * math.sqrt(h) * z[k])
         total = total + s
     return np.exp(-rate) * np.maximum(total / len(z) - 100.0, 0.0)
 
@@ -127,8 +137,23 @@ def reprojection(q, seen):
     return weight * (principal + focal * (1.0 + radial[0] * r2 + radial[1] * r2 * r2) * flat - seen)
 
 
+def lstm_cell(weights, x, hidden, cell):
+    """One layer's step, the one of ADBench: its new hidden and cell state."""
+    (wf, wi, wo, wc), (bf, bi, bo, bc) = weights
+    forget, inward = fa.sigmoid(x * wf + bf), fa.sigmoid(hidden * wi + bi)
+    outward, change = fa.sigmoid(x * wo + bo), np.tanh(hidden * wc + bc)
+    cell = cell * forget + inward * change
+    return outward * np.tanh(cell), cell
+
+
+def lstm_fit(extra, x, after):
+    """How well the next character is predicted: its log-likelihood."""
+    z = x * extra[1] + extra[2]
+    return np.sum(after * (z - np.log(2.0 + np.sum(np.exp(z)))))
+
+
 def lstm(main, extra, state, text):
-    """The negative log-likelihood of a text under a recurrent net, the one of ADBench.
+    """The negative log-likelihood of a text under a recurrent net.
 
     `main` is layers x 2 x 4 x b: weights and biases of the four gates; `extra` is 3 x b: weights before and after the
     layers and a bias; `state` is layers x 2 x b; `text` holds b bits for each character.
@@ -140,11 +165,7 @@ def lstm(main, extra, state, text):
     for t in range(len(text) - 1):
         x = text[t] * extra[0]
         for k in range(layers):
-            (wf, wi, wo, wc), (bf, bi, bo, bc) = main[k]
-            forget, inward = fa.sigmoid(x * wf + bf), fa.sigmoid(hidden[k] * wi + bi)
-            outward, change = fa.sigmoid(x * wo + bo), np.tanh(hidden[k] * wc + bc)
-            cell[k] = cell[k] * forget + inward * change
-            hidden[k] = x = outward * np.tanh(cell[k])
-        z = x * extra[1] + extra[2]
-        total = total + np.sum(text[t + 1] * (z - np.log(2.0 + np.sum(np.exp(z)))))
+            x, cell[k] = lstm_cell(main[k], x, hidden[k], cell[k])
+            hidden[k] = x
+        total = total + lstm_fit(extra, x, text[t + 1])
     return -total / (len(text) - 1)

@@ -92,6 +92,10 @@ class Measured:
         """The median time of a call."""
         return statistics.median(self.times)
 
+    def stored(self):
+        """The figures that are kept."""
+        return {"first": self.first, "min": self.best, "median": self.median}
+
 
 def disagreement(results, reference):
     """The largest difference of two lists of results, relative to the largest number of each; inf: other shapes."""

@@ -82,11 +82,21 @@ def print_threads(workload, repeat):
 
 
 def compare_compiled(peers, repeat, only=None):
-    """Measure and print all workloads, or those whose names contain `only`."""
+    """Measure and print all workloads, or those whose names contain `only`.
+
+    Yields
+    ------
+    name : str
+        Of the workload that was measured.
+    figures : dict
+        As they are stored, by version: shortest and median time of a call, and time of the first one, in seconds.
+    """
     gc.collect()
     gc.freeze()         # the objects of all these packages would make every collection slow, for those that trace
     for name, workload in WORKLOADS.items():
         if only is None or only in name:
-            print_workload(workload, *measure(workload, versions(workload, peers), repeat))
+            done, failed = measure(workload, versions(workload, peers), repeat)
+            print_workload(workload, done, failed)
             if workload.kind == "batch" and len(os.sched_getaffinity(0)) > 1:
                 print_threads(workload, repeat)
+            yield name, {version: made.stored() for version, made in done.items()}

@@ -10,7 +10,7 @@ import importlib.util
 
 #: Modules of this folder, by the name of the package; those of one that is not installed are left out.
 NAMES = {"numpy": "numpy", "jax": "jax", "casadi": "casadi", "torch": "torch", "torch.compile": "torch",
-         "pytensor": "pytensor", "drjit": "drjit"}
+         "pytensor": "pytensor", "drjit": "drjit", "numba": "numba"}
 
 
 def installed(names=None):
@@ -20,3 +20,12 @@ def installed(names=None):
         if (names is None or name in names) and importlib.util.find_spec(package) is not None:
             found[name] = importlib.import_module(f"{__name__}.with_{name.replace('.', '_')}")
     return found
+
+
+def written_with(np, fa):
+    """The functions of the workloads with other modules under the names ``np`` and ``fa``: a copy of their module."""
+    spec = importlib.util.find_spec("benchmarks.compiled.functions")
+    functions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(functions)
+    functions.np, functions.fa = np, fa
+    return functions

@@ -6,15 +6,12 @@ import casadi as ca
 import numpy as np
 
 from ...workloads import scalar_chain
-from ..functions import lotka_volterra
+from ..functions import lotka_volterra, rosenbrock_loop
 from ..measure import Run
 
 
 def rosenbrock(x):
-    total = 0
-    for i in range(x.numel() - 1):
-        total += 100 * (x[i + 1] - x[i] ** 2) ** 2 + (1 - x[i]) ** 2
-    return total
+    return rosenbrock_loop(ca.vertsplit(x))
 
 
 def lennard_jones(x):
