@@ -8,6 +8,7 @@ from ._program import Evaluator
 
 ACCEPT: tuple[str, ...]
 KINDS: tuple[str, ...]
+DIVERGENCE: float
 DEFAULTS: dict[str, Any]
 
 class Update:
@@ -27,6 +28,7 @@ class Update:
 
 class Port:
     def __init__(self, evaluator: Evaluator, leaves: list[Any], first: int, last: int) -> None: ...
+    def place(self, arrays: Any, first: int) -> None: ...
     def __call__(self, x: Any) -> tuple[float, NDArray[np.float64]] | None: ...
 
 class Descent:

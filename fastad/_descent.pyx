@@ -1,4 +1,4 @@
-"""Gradient descent without Python: update rules, iterations, and what lets compiled functions drive them without the GIL."""
+"""Gradient descent without Python: update rules, iterations, and compiled functions that drive them without the GIL."""
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.math cimport INFINITY, NAN, copysign, fabs, isfinite, pow, sqrt
 from libc.stdint cimport int64_t
@@ -62,6 +62,10 @@ cdef class Port:
         if self.evaluator.load(self.space, self.leaves) == -2:
             return -2
         return self.evaluator.load_captures(self.space)
+
+    def place(self, arrays, Py_ssize_t first):
+        """Put other arrays in the places of the arguments from the first-th leaf on; they have to be of their kind."""
+        self.leaves[first:first + len(arrays)] = arrays
 
     def __call__(self, x):
         """Value and gradient at a vector; None when the function takes another branch there."""
@@ -134,7 +138,7 @@ cdef class Descent:
     >>> while descent.wants == "value":
     ...     x = descent.trial
     ...     descent.tell(float(x @ x), 2 * x)
-    >>> descent.nit, descent.best[0]
+    >>> descent.nit, descent.best[0].round(8)
     (20, array([2.86e-06]))
     """
     cdef Fit fit

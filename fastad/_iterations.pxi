@@ -30,7 +30,9 @@ cdef enum:
 cdef double EPS = 2.220446049250313e-16
 cdef double SUFFICIENT = 1e-4         # c1 and c2 of the Wolfe conditions
 cdef double CURVATURE = 0.9
-cdef double RISE = 1e10               # so much above the scale of the first and the best value is divergence
+cdef double RISE = 1e10
+#: A value so much above the scale of the first and the best one is divergence.
+DIVERGENCE = RISE
 
 cdef struct Fit:
     Rule rule

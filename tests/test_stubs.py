@@ -24,7 +24,7 @@ fastad\..*\.__pyx_capi__                # Cython's
 fastad\..*\.__test__
 # Disjoint bases: older checkers do not know the word.
 fastad\.(_tape\.(Handle|Hook)|variable\.(HookHandle|OpCode))
-fastad\._descent\.Update
+fastad\._descent\.(Descent|Port|Update)
 fastad\._program\.(Bound|Code|Evaluator|Replay|Workspace)
 """
 

@@ -1,12 +1,19 @@
 """Gradient descent: `minimize`, its update rules and its ways to accept a step.
 
 ==============  ================================================================
-``rules``       the methods: gradient descent, momentum, Adam, L-BFGS, ...
-``search``      which step is taken: as it is, only if lower, Armijo, Wolfe
+``methods``     the methods and their options; rules, searches and iterations are in
+                C (``fastad/_rules.pxi``, ``_iterations.pxi``, ``_descent.pyx``)
+``schedules``   step lengths by iteration
+``newton``      the steps of newton-cg
+``objective``   the function as the iterations take it; compiled ones without Python
+``driver``      the iterations as Python drives them, and why they end
+``batches``     minibatches
+``bridge``      SciPy's methods by name
+``result``      SciPy's result with ``plot``
+``progress``    a bar, or a line now and then
+``checks``      arguments, checked
 ``form``        structured parameters as one vector
 ``wiring``      what SciPy asks for: derivatives, bounds and constraints on vectors
-``driver``      the iterations, and why they end
-``progress``    a bar, or a line now and then
 ==============  ================================================================
 """
 from .minimize import minimize

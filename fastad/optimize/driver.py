@@ -1,28 +1,27 @@
-"""The descent: steps of a rule, accepted by a search, until something says stop.
-
-It works on a vector and a function that gives value and gradient there; it knows no tape and no containers.
-"""
+"""The descent as Python drives it: iterations in C, evaluations wherever the function runs, and why it ends."""
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .rules import Rule
-from .search import EPS, Point, Search
+from .. import _descent
+from .._descent import Descent
+from .newton import newton_step
+from .objective import Objective, free_entries
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from .._typing import Array
 
-    Array = NDArray[np.float64]
+__all__ = ["ENDS", "Outcome", "descend", "ending"]
 
-__all__ = ["Descent", "Outcome"]
+#: So many seconds of iterations in C, then signals and the progress bar have their turn.
+INTERVAL = 0.03
 
-ValueAndGrad = Callable[["Array"], tuple[float, "Array"]]
-#: A rise of this much above the scale of the first and the best value counts as divergence.
-RISE = 1e10
+
+#: A rise of this much above the scale of the first and the best value is divergence.
+RISE = _descent.DIVERGENCE
 
 
 class Outcome(NamedTuple):
@@ -33,111 +32,82 @@ class Outcome(NamedTuple):
     message: str
 
 
-class Descent:
-    """The state of a descent.
+#: Success, status and message for each of the reasons in ``_iterations.pxi``, in their order.
+ENDS = (
+    Outcome(True, 0, "converged: the norm of the gradient is at most tol={tol:g}"),
+    Outcome(True, 0, "converged: the value cannot fall any further within floating-point precision"),
+    Outcome(True, 0, "converged: the relative change of the value is at most ftol={ftol:g}"),
+    Outcome(True, 0, "converged: the relative change of x is at most xtol={xtol:g}"),
+    Outcome(False, 1, "max_iter={max_iter} iterations are done, the norm of the gradient is {norm:.3g}"),
+    Outcome(False, 7, "max_time={max_time:g} seconds have passed, the norm of the gradient is {norm:.3g}"),
+    Outcome(False, 2, "stalled: no step was accepted; a smaller lr, or accept='armijo', may go on"),
+    Outcome(False, 3, "not finite: the {what} {when}"),
+    Outcome(False, 4, "diverged: the value is {value:.3g} after iteration {nit}; a smaller lr, or accept='decrease' or "
+                      "'armijo', may help"),
+)
+CALLBACK = Outcome(False, 5, "stopped by the callback")
+
+
+def ending(reason: int, f: float, norm: float, nit: int, limits: dict[str, Any]) -> Outcome:
+    """The outcome of a descent that has ended for a reason, where it had this value and norm of the gradient."""
+    end = ENDS[reason]
+    what = f"value is {f}" if not np.isfinite(f) else "gradient has entries that are nan or inf"
+    when = f"after iteration {nit}" if nit else "at the starting point"
+    return end._replace(message=end.message.format(value=f, norm=norm, nit=nit, what=what, when=when, **limits))
+
+
+def interrupted(nit: int) -> Outcome:
+    """The outcome after Ctrl-C."""
+    return Outcome(False, 6, f"interrupted in iteration {nit + 1}; the best point so far is returned")
+
+
+def descend(descent: Descent, objective: Objective, limits: dict[str, Any],
+            watch: Callable[[Descent], Any] | None = None, every: int | None = None,
+            bounds: tuple[Array, Array] | None = None, cg_iter: int | None = None) -> Outcome:
+    """Go on until converged, stopped or exhausted.
 
     Parameters
     ----------
-    fun : callable
-        Vector -> (value, gradient); to be minimised.
-    x0 : ndarray
-        Start.
-    rule : Rule
-        Proposes steps.
-    search : callable
-        Accepts them, see ``search``.
-    downhill : bool
-        Whether the search needs a step that goes down; a rule that proposes another one is reset.
+    descent : Descent
+        At its start.
+    objective : Objective
+        To be minimised.
+    limits : dict
+        ``tol``, ``ftol``, ``xtol``, ``max_iter``, ``max_time``, for messages.
+    watch : callable, optional
+        Called after iterations; True stops.
+    every : int, optional
+        After how many; default: now and then.
+    bounds, cg_iter
+        For Newton's steps, see `newton_step`.
     """
+    try:
+        with np.errstate(all="ignore"):
+            while descent.wants != "nothing":
+                before = descent.nit
+                if descent.wants == "step":
+                    x, g = descent.x, descent.g
+                    product = product_of(objective, x, limits["sign"])
+                    descent.step(newton_step(product, g, free_entries(x, g, bounds), cg_iter))
+                else:
+                    several = limits["max_iter"] + 1 if every is None else every - before % every
+                    if objective.port is None or not descent.advance(objective.port, several, INTERVAL):
+                        descent.tell(*objective(descent.trial))
+                due = every is None or descent.nit % every == 0 or descent.wants == "nothing"
+                if watch is not None and descent.nit > before and due and watch(descent) is True \
+                        and (descent.reason < 0 or ENDS[descent.reason].status < 2):
+                    descent.give_up()
+                    return CALLBACK
+    except KeyboardInterrupt:
+        return interrupted(descent.nit)
+    value = limits["sign"] * descent.f
+    return ending(descent.reason, value, descent.norm, descent.nit, limits)
 
-    def __init__(self, fun: ValueAndGrad, x0: Array, rule: Rule, search: Search, downhill: bool) -> None:
-        self.fun, self.rule, self.search, self.downhill = fun, rule, search, downhill
-        self.nit = self.nfev = 0
-        self.point = Point(x0, np.nan, np.full(x0.shape, np.nan))
-        self.best: Point | None = None
-        self.x0 = x0
-        self.fresh = True                             # the rule remembers nothing
-        self.history: dict[str, list[float]] = {"fun": [], "grad_norm": [], "step": [], "time": []}
 
-    def evaluate(self, x: Array) -> Point:
-        """Value and gradient at x; the best point is remembered."""
-        self.nfev += 1
-        value, gradient = self.fun(x)
-        p = Point(x, float(value), gradient)
-        if p.finite and (self.best is None or p.f < self.best.f
-                         or (p.f == self.best.f and np.linalg.norm(p.g) <= np.linalg.norm(self.best.g))):
-            self.best = p
-        return p
-
-    def note(self, p: Point, length: float) -> None:
-        """Write down where the descent stands."""
-        entries = (p.f, float(np.linalg.norm(p.g)), length, time.perf_counter() - self.began)
-        for column, entry in zip(self.history.values(), entries, strict=True):
-            column.append(entry)
-
-    def run(self, max_iter: int, tol: float, watch: Callable[[Descent], Any]) -> Outcome:
-        """Descend until converged, stopped or exhausted; ``watch(self)`` is called after each iteration, True stops."""
-        self.began = time.perf_counter()
-        try:
-            with np.errstate(all="ignore"):
-                return self.loop(max_iter, tol, watch)
-        except KeyboardInterrupt:
-            return Outcome(False, 6, f"interrupted in iteration {self.nit + 1}; the best point so far is returned")
-
-    def loop(self, max_iter: int, tol: float, watch: Callable[[Descent], Any]) -> Outcome:
-        """The iterations."""
-        self.point = p = self.evaluate(self.x0)
-        self.note(p, 0.0)
-        if not p.finite:
-            return self.not_finite(p, "at the starting point")
-        while True:
-            if self.history["grad_norm"][-1] <= tol:
-                return Outcome(True, 0, f"converged: the norm of the gradient is at most tol={tol:g}")
-            if self.nit >= max_iter:
-                return Outcome(False, 1, f"max_iter={max_iter} iterations are done, the norm of the gradient is "
-                                         f"{self.history['grad_norm'][-1]:.3g}")
-            step = self.propose(p)
-            q = self.search(self.evaluate, p, step)
-            self.nit += 1
-            stop = self.examine(p, q, step)
-            if q is not None:
-                self.note(q, float(np.linalg.norm(q.x - p.x)))
-                self.point = p = q
-            else:
-                self.note(p, 0.0)
-                self.rule.reset()
-            self.fresh = q is None
-            asked = watch(self)
-            if stop is not None:
-                return stop
-            if asked is True:
-                return Outcome(False, 5, "stopped by the callback")
-
-    def propose(self, p: Point) -> Array:
-        """The rule's step; steepest descent where a search could do nothing with it."""
-        step = self.rule.step(p.g, p.x)
-        if self.downhill and not float(p.g @ step) < 0:
-            self.rule.reset()
-            step = self.rule.step(p.g, p.x)
-            if not float(p.g @ step) < 0:
-                step = -p.g / max(1.0, float(np.linalg.norm(p.g)))
-        return step
-
-    def examine(self, p: Point, q: Point | None, step: Array) -> Outcome | None:
-        """A reason to stop after a step from p to q (None: no step was accepted)."""
-        if q is None:
-            if self.downhill and -float(p.g @ step) <= 1e3 * EPS * abs(p.f):
-                return Outcome(True, 0, "converged: the value cannot fall any further within floating-point precision")
-            if self.fresh:
-                return Outcome(False, 2, "stalled: no step was accepted; a smaller lr, or accept='armijo', may go on")
-        elif not q.finite:
-            return self.not_finite(q, f"after iteration {self.nit}")
-        elif q.f - self.best.f > RISE * max(1.0, abs(self.history["fun"][0]), abs(self.best.f)):  # type: ignore[union-attr]  # p was finite
-            return Outcome(False, 4, f"diverged: the value is {q.f:.3g} after iteration {self.nit}; a smaller lr, or "
-                                     "accept='decrease' or 'armijo', may help")
-        return None
-
-    def not_finite(self, p: Point, when: str) -> Outcome:
-        """The end of a descent that has left the function's domain."""
-        what = f"value is {p.f}" if not np.isfinite(p.f) else "gradient has entries that are nan or inf"
-        return Outcome(False, 3, f"not finite: the {what} {when}")
+def product_of(objective: Objective, x: Array, sign: float) -> Callable[[Array], Array]:
+    """The Hessian at x times a vector."""
+    if objective.hvp is None:
+        raise ValueError("minimize: method='newton-cg' needs products with the Hessian, which a function with jac=True "
+                         "does not give; leave jac to fastad, or take method='lbfgs'")
+    hvp = objective.hvp
+    return lambda p: sign * hvp(x, p)

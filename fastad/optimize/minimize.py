@@ -2,31 +2,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..tree import flatten_like
-from .driver import Descent, ValueAndGrad
+from .._descent import Descent
+from .batches import descend_batches
+from .bridge import scipy_descent
+from .checks import checked_bounds, checked_callback, checked_count, checked_limit
+from .driver import descend
 from .form import Form
-from .progress import progress_display
-from .rules import RULES, Rule, SpectralDescent
-from .search import ACCEPT, Point
+from .methods import ACCEPT, METHODS, number, options_of
+from .objective import Objective, objective_of
+from .progress import Show, progress_display
+from .schedules import lengths_of, schedule_options
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from scipy.optimize import OptimizeResult
-
-    Array = NDArray[np.float64]
+    from .._typing import Array
+    from .result import Result
 
 __all__ = ["minimize"]
 
 
-def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "gd", *, lr: float | None = None,
-             accept: str | None = None, max_iter: int = 1000, tol: float = 1e-6, maximize: bool = False,
-             jac: bool = False, callback: Callable[[OptimizeResult], Any] | None = None, progress: bool = False,
-             **options: Any) -> OptimizeResult:
+def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method: str = "gd", *,
+             lr: float | Callable[[int], float] | None = None, schedule: str | Callable[[int], float] | None = None,
+             accept: str | None = None, bounds: Any = None, constraints: Any = (), clip_norm: float | None = None,
+             clip_value: float | None = None, max_iter: int = 1000, tol: float = 1e-6, ftol: float | None = None,
+             xtol: float | None = None, max_time: float | None = None, maximize: bool = False, jac: bool = False,
+             callback: Callable[[Result], Any] | None = None, callback_every: int = 1, progress: bool = False,
+             record_x: bool = False, data: Any = None, batch_size: int | None = None, epochs: int | None = None,
+             shuffle: Any = None, **options: Any) -> Result:
     """Minimise a function of numbers, arrays or nested containers by gradient descent.
+
+    With a function of `fastad.compile` the iterations run without Python and without the GIL, except for newton-cg and
+    SciPy's methods.
 
     Parameters
     ----------
@@ -38,36 +48,66 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     args : tuple
         More arguments for `f`.
     method : str
-        ``"gd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"`` or ``"lbfgs"``.
-    lr : float, optional
-        Step length. Default: the method's own. With ``accept="armijo"`` it is where the search of each step begins;
-        without it ``"gd"`` chooses the length itself (Barzilai-Borwein).
+        ``"gd"``, ``"momentum"``, ``"nesterov"``, ``"adagrad"``, ``"rmsprop"``, ``"adam"``, ``"adamw"``, ``"lbfgs"``,
+        ``"newton-cg"``; or one of ``scipy.optimize.minimize``: ``"scipy:L-BFGS-B"``, ``"scipy:trust-constr"``, ...,
+        with its options as `options`.
+    lr : float or callable, optional
+        Step length, or what gives it for iteration 0, 1, ... (it may be asked ahead). Default: the method's own. With
+        ``accept="armijo"`` it is where the search of each step begins; without it ``"gd"`` chooses the length itself
+        (Barzilai-Borwein).
+    schedule : str or callable, optional
+        Factor of `lr` by iteration: ``"cosine"`` (options ``T_max``: max_iter, ``eta_min``: 0), ``"exponential"``
+        (``gamma``: 0.999), ``"step"`` (``step_size``: 100, ``gamma``: 0.1), or a function.
     accept : {None, "decrease", "armijo", "wolfe"}
         Which steps are taken: every one; only those that lower the value; shortened until they lower it enough; with
-        the strong Wolfe conditions. ``"lbfgs"`` always searches (default: ``"wolfe"``).
+        the strong Wolfe conditions. ``"lbfgs"`` and ``"newton-cg"`` always search (default: ``"wolfe"`` and
+        ``"armijo"``; with bounds ``"armijo"``).
+    bounds : optional
+        A pair (low, high) for each entry of a vector, for each number or array of a container; None: no bound; or
+        ``scipy.optimize.Bounds``. Steps are projected; the gradient's norm is then that of
+        ``x - project(x - gradient)``.
+    constraints : optional
+        SciPy's, for its methods that take them; derivatives of their functions are supplied.
+    clip_norm, clip_value : float, optional
+        The gradient that a rule is shown is shortened to this norm, its entries to this size.
     max_iter : int
         Most iterations; a rejected step counts as one.
     tol : float
         Stop when the Euclidean norm of the gradient is at most `tol`.
+    ftol, xtol : float, optional
+        Stop when the value changes by at most ``ftol * max(1, |f|)``, or x by ``xtol * max(1, |x|)``, in a step.
+    max_time : float, optional
+        Stop after so many seconds, at the end of an iteration.
     maximize : bool
         Go up instead.
     jac : bool
         Whether `f` returns ``(value, gradient)`` itself, as SciPy has it.
     callback : callable, optional
-        Called after each iteration with an OptimizeResult (x, fun, jac, nit, nfev, grad_norm, step); returning True
-        stops.
+        Called after each iteration, or each `callback_every`, with an OptimizeResult (x, fun, jac, nit, nfev,
+        grad_norm, step); returning True, or raising StopIteration, stops.
     progress : bool
         Show a progress bar (tqdm, if installed; else a line on stderr now and then).
+    record_x : bool
+        Whether the history has the places, too.
+    data : array or sequence of arrays, optional
+        Minibatches: `f` is then called as ``f(x, *batch, *args)`` with `batch_size` rows (default 32; the last batch of
+        an epoch may be shorter) of each array, `epochs` times (default 10) through the data, in an order drawn anew by
+        `shuffle` for each epoch (a seed, a NumPy Generator, True; None: as they stand). One step for each batch;
+        `max_iter` does not count.
     **options
-        Options of the method: ``beta`` (momentum, nesterov), ``rho`` (rmsprop), ``beta1``, ``beta2`` (adam, adamw),
-        ``weight_decay`` (adamw), ``eps``, ``memory`` (lbfgs).
+        Options of the method: ``beta`` (momentum, nesterov), ``dampening`` (momentum), ``lr_decay`` (adagrad), ``rho``,
+        ``centered``, ``momentum`` (rmsprop), ``beta1``, ``beta2``, ``amsgrad`` (adam, adamw), ``weight_decay`` (adamw),
+        ``eps``, ``memory`` (lbfgs), ``cg_iter`` (newton-cg); and of the schedule.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
         The best point seen, in the form of `x0`: ``x, fun, jac``; ``nit, nfev, success, status, message``; ``history``,
-        a dict of arrays ``fun``, ``grad_norm``, ``step`` (its length) and ``time`` (seconds) with ``nit + 1`` entries.
-        Ctrl-C, a value that is not finite and divergence end the descent with a message.
+        a dict of arrays ``fun``, ``grad_norm``, ``step`` (its length), ``time`` (seconds) and, with `record_x`, ``x``,
+        with an entry for the start and each iteration; ``plot()``. With minibatches these are those of the whole data
+        at the start and after each epoch, and ``batch_fun``, ``batch_grad_norm`` have an entry for each step.
+        Ctrl-C, a value that is not finite and divergence end the descent with a message; status is 0 for success, 1
+        max_iter, 2 no step accepted, 3 not finite, 4 diverged, 5 callback, 6 Ctrl-C, 7 max_time.
 
     Raises
     ------
@@ -78,98 +118,128 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     --------
     >>> import numpy as np
     >>> import fastad as fa
-    >>> result = fa.minimize(lambda x: (x[0] - 1) ** 2 + 10 * (x[1] + 2) ** 2, np.zeros(2), method="lbfgs")
+    >>> def f(x):
+    ...     return (x[0] - 1) ** 2 + 10 * (x[1] + 2) ** 2
+    >>> result = fa.minimize(f, np.zeros(2), method="lbfgs")
     >>> result.success, result.x.round(5)
     (True, array([ 1., -2.]))
+    >>> fa.minimize(fa.compile(f), np.zeros(2), lr=0.05, bounds=[(None, 0.5), (None, None)]).x.round(5)
+    array([ 0.5, -2. ])
     """
-    rule = make_rule(method, lr, accept, options)
-    accept = (accept if accept not in (None, "decrease") else rule.accept) if rule.accept else accept
-    max_iter, tol = checked(max_iter, tol, callback)
-    form, sign = Form(x0), -1.0 if maximize else 1.0
-    descent = Descent(objective(f, args, form, sign, jac), form.start, rule, ACCEPT[accept],
-                      downhill=accept in ("armijo", "wolfe"))
-    show, close = progress_display(max_iter, sign) if progress else (None, None)
+    form = Form(x0)
+    objective = objective_of(f, form, args, jac)
+    limits: dict[str, Any] = {"max_iter": checked_count("max_iter", max_iter), "tol": checked_limit("tol", tol, 0.0),
+              "ftol": checked_limit("ftol", ftol, -1.0), "xtol": checked_limit("xtol", xtol, -1.0),
+              "max_time": checked_limit("max_time", max_time, np.inf), "sign": -1.0 if maximize else 1.0}
+    checked_callback(callback)
+    every = checked_count("callback_every", callback_every, 1) if callback is not None else None
+    sides = checked_bounds(bounds, form)
+    report = Report(form, limits["sign"], objective, callback, progress, record_x)
+    if isinstance(method, str) and method.startswith("scipy:"):
+        refuse(method, lr=lr, schedule=schedule, accept=accept, clip_norm=clip_norm, clip_value=clip_value, data=data)
+        return scipy_descent(method.removeprefix("scipy:"), objective, form, limits, None if tol == 1e-6 else tol,
+                             sides, constraints, report, options)
+    if constraints not in ((), [], None):
+        raise ValueError(f"minimize: constraints={constraints!r}; method={method!r} takes none, 'scipy:trust-constr' "
+                         "and 'scipy:SLSQP' do")
+    rule, chosen = options_of(method, options, schedule_options(schedule))
+    kind, accept = METHODS[method], search_of(method, accept, sides)
+    base = kind.lr if lr is None else lr if callable(lr) else number("lr", lr)
+    rule.update({name: number(name, value) for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value))
+                 if value is not None}, lr=1.0 if callable(base) else base)
+    if data is not None:
+        return descend_batches(f, form, args, data, (kind, rule), partial(lengths_of, base, schedule, chosen), limits,
+                               sides, report, accept, batch_size, epochs, shuffle)
+    refuse(method, "data", batch_size=batch_size, epochs=epochs, shuffle=shuffle)
+    cg_iter = rule.pop("cg_iter", None)
+    spectral = method == "gd" and lr is None and schedule is None and accept in ("armijo", "wolfe")
+    descent = Descent(form.start, "spectral" if spectral else kind.kind, rule, accept=ACCEPT[accept], bounds=sides,
+                      path=record_x or form.start.size == 2,
+                      lengths=lengths_of(base, schedule, chosen, limits["max_iter"]), **limits)
+    with report.shown(limits["max_iter"]):
+        outcome = descend(descent, objective, limits, report.watch if report.watches else None, every, sides, cg_iter)
+    rows = descent.history
+    history = dict(zip(("fun", "grad_norm", "step", "time"), rows.T[:4].copy(), strict=True))
+    return report.result(descent.best, descent, outcome, history, rows[:, 4:])
 
-    def described(p: Point, **more: Any) -> OptimizeResult:
-        x, f, g = p
-        return result_type()(x=form.tree_of(x, True), fun=np.float64(sign * f), jac=form.tree_of(sign * g, True),
-                             nit=descent.nit, nfev=descent.nfev, **more)
 
-    def watch(descent: Descent) -> bool:
-        if show is not None:
-            show(descent)
-        if callback is None:
+def search_of(method: str, accept: Any, bounds: Any) -> str | None:
+    """How steps are accepted, checked."""
+    if accept is not None and accept not in ACCEPT:
+        raise ValueError(f"minimize: accept={accept!r} is not known; allowed are {', '.join(map(repr, ACCEPT))}")
+    if accept == "wolfe" and bounds is not None:
+        raise ValueError("minimize: accept='wolfe' knows no bounds; with bounds accept='armijo' searches along the "
+                         "projected step")
+    needed = METHODS[method].accept
+    if needed is not None and accept in (None, "decrease"):
+        return needed if bounds is None else "armijo"
+    return None if accept is None else str(accept)
+
+
+def refuse(method: str, needs: str | None = None, **arguments: Any) -> None:
+    """Arguments that say nothing here."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(f"minimize: {name}={value!r} is for minibatches; data is needed, too" if needs
+                             else f"minimize: {name}={value!r} is not for SciPy's methods (method={method!r})")
+
+
+class Report:
+    """What the caller sees: of the function that goes up or down as he gave it, in the form of x0."""
+
+    def __init__(self, form: Form, sign: float, objective: Objective, callback: Any, progress: bool,
+                 record_x: bool) -> None:
+        self.form, self.sign, self.objective, self.callback, self.progress = form, sign, objective, callback, progress
+        self.record_x = record_x
+        self.show: Show | None = None
+        self.close: Callable[[], None] = lambda: None
+
+    @property
+    def watches(self) -> bool:
+        """Whether there is anything to do between iterations."""
+        return self.show is not None or self.callback is not None
+
+    def shown(self, total: int, unit: str = "it") -> Report:
+        """Itself, with a bar for so many iterations if that is wanted."""
+        if self.progress:
+            self.show, self.close = progress_display(total, unit)
+        return self
+
+    def __enter__(self) -> Report:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def watch(self, descent: Any) -> bool:
+        """Show how far it is; True: the callback wants to stop. Takes a Descent or what has its attributes."""
+        if self.show is not None:
+            self.show(descent.nit, self.sign * descent.f, descent.norm)
+        if self.callback is None:
             return False
         try:
-            return callback(described(descent.point, grad_norm=descent.history["grad_norm"][-1],
-                                      step=descent.history["step"][-1])) is True
+            point = self.described((descent.x, descent.f, descent.g), descent)
+            point.update(grad_norm=descent.norm, step=descent.length)
+            return self.callback(point) is True
         except StopIteration:
             return True
 
-    try:
-        outcome = descent.run(max_iter, tol, watch)
-    finally:
-        if close is not None:
-            close()
-    history = {name: np.array(column) for name, column in descent.history.items()}
-    history["fun"] *= sign
-    return described(descent.best or descent.point, success=outcome.success, status=outcome.status,
-                     message=outcome.message, history=history)
+    def described(self, point: tuple[Array, float, Array], descent: Any, path: Array | None = None) -> Result:
+        """A point as a result."""
+        from .result import Result  # with SciPy, which need not be loaded before
 
+        x, f, g = point
+        form = self.form
+        return Result({"x": form.tree_of(x, True), "fun": np.float64(self.sign * f),
+                       "jac": form.tree_of(self.sign * g, True), "nit": descent.nit, "nfev": descent.nfev}, path,
+                      lambda x: self.objective(x)[0])
 
-def result_type() -> type[OptimizeResult]:
-    """SciPy's class for results, imported when it is needed."""
-    from scipy.optimize import OptimizeResult
-
-    kind: type[OptimizeResult] = OptimizeResult
-    return kind
-
-
-def make_rule(method: str, lr: float | None, accept: str | None, options: dict[str, Any]) -> Rule:
-    """The update rule, its options checked."""
-    if not isinstance(method, str) or method not in RULES:
-        raise ValueError(f"minimize: method={method!r} is not known; allowed are {', '.join(map(repr, RULES))}")
-    if accept is not None and accept not in ACCEPT:
-        raise ValueError(f"minimize: accept={accept!r} is not known; allowed are {', '.join(map(repr, ACCEPT))}")
-    kind: type[Rule] = RULES[method]
-    for name in options:
-        if name not in kind.options():
-            raise ValueError(f"minimize: method {method!r} has no option {name}={options[name]!r}; allowed are "
-                             f"{', '.join(kind.options())}")
-    if method == "gd" and lr is None and accept in ("armijo", "wolfe"):
-        kind = SpectralDescent
-    return kind(**options) if lr is None else kind(lr=lr, **options)
-
-
-def checked(max_iter: Any, tol: Any, callback: Any) -> tuple[int, float]:
-    """The stopping rules, as numbers."""
-    if isinstance(max_iter, bool) or not isinstance(max_iter, (int, np.integer)) or max_iter < 0:
-        raise ValueError(f"minimize: max_iter={max_iter!r}, a whole number from 0 up is needed")
-    if isinstance(tol, bool) or not isinstance(tol, (int, float, np.integer, np.floating)) or not tol >= 0:
-        raise ValueError(f"minimize: tol={tol!r}, a number from 0 up is needed")
-    if callback is not None and not callable(callback):
-        raise ValueError(f"minimize: callback={callback!r}, a function is needed")
-    return int(max_iter), float(tol)
-
-
-def objective(f: Callable[..., Any], args: Any, form: Form, sign: float, jac: bool) -> ValueAndGrad:
-    """The function as the driver takes it: from a vector to the value and the gradient, to be minimised."""
-    if not callable(f):
-        raise ValueError(f"minimize: f={f!r}, a function is needed")
-    if not isinstance(args, (tuple, list)):
-        raise ValueError(f"minimize: args={args!r}, a tuple is needed")
-    if jac:
-        both = f
-    elif hasattr(f, "value_and_grad"):
-        both = f.value_and_grad
-    else:
-        from ..transforms import value_and_grad  # only here: the driver itself knows no tape
-
-        both = value_and_grad(f)
-
-    def value_and_gradient(x: Array) -> tuple[float, Array]:
-        value, gradient = both(form.tree_of(x), *args)
-        g = form.vector(flatten_like(form.tree, gradient, "minimize: the gradient"))
-        return sign * float(value), sign * g if sign != 1.0 else g
-
-    return value_and_gradient
+    def result(self, point: tuple[Array, float, Array], descent: Any, outcome: Any, history: dict[str, Array],
+               path: Array) -> Result:
+        """The result; `path` has the places of the history, or no columns."""
+        history["fun"] = self.sign * history["fun"]
+        if self.record_x:
+            history["x"] = path
+        made = self.described(point, descent, path if path.shape[1] == 2 else None)
+        made.update(success=outcome.success, status=outcome.status, message=outcome.message, history=history)
+        return made
