@@ -4,6 +4,8 @@ All numbers of a table come from the same work in the same process. ``min`` is t
 the code can do; ratios are taken between medians, which say what a user gets. ``--peers`` adds those of torch,
 autograd, xad, jax, casadi and mygrad that are installed.
 
+``--descent`` shows 1,000 iterations of gradient descent on two variables beside a loop by hand and torch.optim.
+
 ``--compiled`` shows compiled functions instead: value and gradient, and the first call, of each workload beside C by
 hand and, with ``--peers``, other packages. ``--only NAME`` takes the workloads whose names contain it.
 
@@ -24,7 +26,7 @@ from pathlib import Path
 # Started as a script, this file is outside its package. An installed fastad still comes before the one of the checkout.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import packages, recorded, results
+from benchmarks import bench_descent, packages, recorded, results
 
 #: What libraries read when they are imported, so that each uses one thread and compiles anew.
 ENVIRONMENT = {
@@ -83,10 +85,13 @@ def main():
                         help="with --compiled or --record: workloads whose names contain NAME")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--record", action="store_true", help="measure all, store the figures, write the pages")
+    what.add_argument("--descent", action="store_true", help="1,000 iterations of gradient descent, nothing else")
     what.add_argument("--pages", action="store_true", help="write the tables of the pages from the stored figures")
     options = parser.parse_args()
     if options.pages:
         results.write_pages()
+    elif options.descent:
+        bench_descent.compare(options.peers, options.repeat)
     elif options.record:
         single_threaded()
         record(options.repeat, options.only)

@@ -13,7 +13,7 @@ The map of the package:
 ``testing``         `gradcheck`
 ``compiled``        `compile`, `load`: replay at the speed of C; its loops are in ``_passes`` and ``_program``
 ``graph``           `Graph`: explicit graphs with placeholders
-``optimize``        `minimize`; its loops are in ``_descent``
+``optimize``        `minimize`, `minimize_many`; the loops are in ``_descent``
 ``optim``           stepwise optimisers, as in torch.optim, and schedules of their learning rates
 ``scipy``           `scipy.optimize` with derivatives by themselves and parameters in any form
 ``special``         SciPy's special functions under SciPy's names; `logsumexp`, `softmax`
@@ -48,7 +48,7 @@ from .explaining import explain
 from .graph import Graph
 from .math import *  # noqa: F403  (the functions of the table, which __all__ lists)
 from .math import __all__ as _functions
-from .optimize import minimize
+from .optimize import minimize, minimize_many
 from .pictures import to_dot
 from .profiling import profile
 from .special import log_softmax, logsumexp, softmax
@@ -59,8 +59,8 @@ from .variable import Variable, array, stop_gradient
 __all__ = ["AuditError", "FormatError", "FreedGraphError", "Gate", "GradientLostError", "Graph", "NoGradientError",
            "NonFiniteError", "PathError", "TraceError", "Variable", "array", "build_info", "compile", "custom_vjp",
            "debug_nan", "explain", "grad", "gradcheck", "hessian", "hvp", "jacobian", "jvp", "load", "log_softmax",
-           "logsumexp", "minimize", "no_grad", "numpy_api", "optim", "profile", "softmax", "special", "stop_gradient",
-           "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
+           "logsumexp", "minimize", "minimize_many", "no_grad", "numpy_api", "optim", "profile", "softmax", "special",
+           "stop_gradient", "tape", "to_dot", "value_and_grad", "vjp", "__version__", *_functions]
 
 
 def __getattr__(name: str) -> object:

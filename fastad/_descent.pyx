@@ -38,10 +38,10 @@ cdef class Port:
         All arguments; those that are not of the vector stay as they are. Arrays may change between calls of `advance`.
     first, last : int
     """
-    cdef Evaluator evaluator
+    cdef readonly Evaluator evaluator
     cdef Workspace space
     cdef list leaves
-    cdef Py_ssize_t n, parts
+    cdef Py_ssize_t n, first, parts                   # numbers of the vector; its leaves
     cdef const int64_t[:, ::1] spans                  # slot, size, region of each leaf of the vector
     cdef const int64_t[::1] slots                     # of the value, then of the gradient
     cdef bint row                                     # whether those of the gradient lie in a row
@@ -51,7 +51,8 @@ cdef class Port:
         if not 0 <= first < last <= len(leaves) or len(evaluator.results) != 1 + last - first or len(leaves) != evaluator.n_inputs \
                 or evaluator.results[0][0] != () or [len(slots) for _, slots in evaluator.results[1:]] != sizes:
             raise ValueError("port: the program is none for a value and the gradient with respect to these arguments")
-        self.evaluator, self.leaves, self.parts, self.n = evaluator, leaves, last - first, sum(sizes)
+        self.evaluator, self.leaves, self.n = evaluator, leaves, sum(sizes)
+        self.first, self.parts = first, last - first
         self.spans = np.array([[evaluator.inputs[k][0], size, evaluator.region_of[k]] for k, size in enumerate(sizes, first)], np.int64)
         self.slots = np.concatenate([np.asarray(slots, np.int64) for _, slots in evaluator.results])
         self.row = bool(np.all(np.diff(np.asarray(self.slots)[1:]) == 1))
@@ -310,3 +311,14 @@ cdef class Descent:
     def history(self):
         """A row for the start and each iteration: value, norm of the gradient, length of the step, seconds, place."""
         return self.log[:self.fit.rows].copy()
+
+    def ask_all(self):
+        """Ask for the step lengths of all iterations, before `many`."""
+        cdef Fit *s = &self.fit
+        if s.max_iter >= s.end_length:
+            self.table = np.full(s.max_iter + 1, s.rule.lr) if self.lengths is None \
+                else np.ascontiguousarray(self.lengths(0, s.max_iter + 1), np.float64)
+            s.lengths, s.first_length, s.end_length = &self.table[0], 0, self.table.shape[0]
+
+
+include "_many.pxi"

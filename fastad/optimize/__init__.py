@@ -1,4 +1,4 @@
-"""Gradient descent: `minimize`, its update rules and its ways to accept a step.
+"""Gradient descent: `minimize`, `minimize_many`, update rules and its ways to accept a step.
 
 ==============  ================================================================
 ``methods``     the methods and their options; rules, searches and iterations are in
@@ -8,6 +8,7 @@
 ``objective``   the function as the iterations take it; compiled ones without Python
 ``driver``      the iterations as Python drives them, and why they end
 ``batches``     minibatches
+``many``        `minimize_many`
 ``bridge``      SciPy's methods by name
 ``result``      SciPy's result with ``plot``
 ``progress``    a bar, or a line now and then
@@ -16,6 +17,7 @@
 ``wiring``      what SciPy asks for: derivatives, bounds and constraints on vectors
 ==============  ================================================================
 """
+from .many import minimize_many
 from .minimize import minimize
 
-__all__ = ["minimize"]
+__all__ = ["minimize", "minimize_many"]

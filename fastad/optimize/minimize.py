@@ -220,7 +220,8 @@ class Report:
         try:
             point = self.described((descent.x, descent.f, descent.g), descent)
             point.update(grad_norm=descent.norm, step=descent.length)
-            return self.callback(point) is True
+            answer = self.callback(point)
+            return isinstance(answer, (bool, np.bool_)) and bool(answer)      # a comparison may be NumPy's
         except StopIteration:
             return True
 
