@@ -9,6 +9,8 @@ from numpy cimport (
 
 from fastad._program cimport Code, Evaluator, Workspace
 
+from math import prod
+
 import numpy as np
 
 cdef extern from "_clock.h" nogil:
@@ -47,15 +49,18 @@ cdef class Port:
     cdef bint row                                     # whether those of the gradient lie in a row
 
     def __init__(self, Evaluator evaluator, list leaves, Py_ssize_t first, Py_ssize_t last):
-        sizes = [int(np.prod(shape, dtype=np.int64)) for shape in evaluator.dims[first:last]]
+        cdef Py_ssize_t k
+        sizes = [prod(shape) for shape in evaluator.dims[first:last]]
         if not 0 <= first < last <= len(leaves) or len(evaluator.results) != 1 + last - first or len(leaves) != evaluator.n_inputs \
                 or evaluator.results[0][0] != () or [len(slots) for _, slots in evaluator.results[1:]] != sizes:
             raise ValueError("port: the program is none for a value and the gradient with respect to these arguments")
         self.evaluator, self.leaves, self.n = evaluator, leaves, sum(sizes)
         self.first, self.parts = first, last - first
         self.spans = np.array([[evaluator.inputs[k][0], size, evaluator.region_of[k]] for k, size in enumerate(sizes, first)], np.int64)
-        self.slots = np.concatenate([np.asarray(slots, np.int64) for _, slots in evaluator.results])
-        self.row = bool(np.all(np.diff(np.asarray(self.slots)[1:]) == 1))
+        self.slots = np.concatenate([slots for _, slots in evaluator.results], dtype=np.int64)
+        self.row = True
+        for k in range(1, self.n):
+            self.row = self.row and self.slots[k + 1] == self.slots[k] + 1
         self.space = evaluator.code.workspace(1)
 
     cdef int refresh(self) except -1:
