@@ -6,6 +6,7 @@ import sysconfig
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastad
@@ -43,9 +44,12 @@ def test_every_cython_module_is_built():
 @pytest.mark.parametrize("standard", ["c11", "c17"])
 def test_headers_are_standard_c(tmp_path, standard):
     """What a compiler without GNU's extensions would see: labels as values are all that it has to do without."""
-    (tmp_path / "all.c").write_text('#include <Python.h>\n#include "_kernels.h"\n#include "_execute.h"\n')
+    others = sorted(h.name for h in PACKAGE.glob("*.h") if h.name not in STAMPED | {"_kernels.h"})
+    includes = [f'#include "{name}"\n' for name in ("_kernels.h", *others)]
+    (tmp_path / "all.c").write_text(f"#include <Python.h>\n{''.join(includes)}")
     flags = [f"-std={standard}", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
-             "-DFASTAD_SWITCH", "-fsyntax-only", f"-I{PACKAGE}", f"-isystem{sysconfig.get_path('include')}"]
+             "-DFASTAD_SWITCH", "-fsyntax-only", f"-I{PACKAGE}", f"-isystem{sysconfig.get_path('include')}",
+             f"-isystem{np.get_include()}", "-DNPY_NO_DEPRECATED_API=NPY_1_7_API_VERSION"]
     done = subprocess.run(["cc", *flags, "all.c"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
