@@ -26,7 +26,7 @@ from pathlib import Path
 # Started as a script, this file is outside its package. An installed fastad still comes before the one of the checkout.
 sys.path.append(str(Path(__file__).parents[1]))
 
-from benchmarks import bench_descent, packages, recorded, results
+from benchmarks import bench_descent, packages, pages, recorded
 
 #: What libraries read when they are imported, so that each uses one thread and compiles anew.
 ENVIRONMENT = {
@@ -67,12 +67,12 @@ def compare_compiled(with_peers, repeat, only):
 
 def record(repeat, only):
     """Measure all, or some workloads; store the figures and write the pages."""
-    results.store({"machine": results.machine()})
+    pages.store({"machine": pages.machine()})
     if only in (None, "recorded"):
-        results.store(compare_recorded(packages.installed(), repeat))
+        pages.store(compare_recorded(packages.installed(), repeat))
     for name, figures in compare_compiled(True, repeat, only):
-        results.store({"compiled": {name: figures}})
-    results.write_pages()
+        pages.store({"compiled": {name: figures}})
+    pages.write_pages()
 
 
 def main():
@@ -89,7 +89,7 @@ def main():
     what.add_argument("--pages", action="store_true", help="write the tables of the pages from the stored figures")
     options = parser.parse_args()
     if options.pages:
-        results.write_pages()
+        pages.write_pages()
     elif options.descent:
         bench_descent.compare(options.peers, options.repeat)
     elif options.record:

@@ -51,38 +51,44 @@ def test_compare():
 
 
 def test_pages_show_what_was_measured():
-    results = importlib.import_module("benchmarks.results")
-    figures, shown = results.load(), set()
-    for path in results.PAGES:
+    pages = importlib.import_module("benchmarks.pages")
+    figures, shown = pages.load(), set()
+    for path in pages.PAGES:
         text = path.read_text(encoding="utf-8")
-        assert results.page(text, figures) == text, f"{path.name}: python benchmarks/compare.py --pages"
+        assert pages.page(text, figures) == text, f"{path.name}: python benchmarks/compare.py --pages"
         shown |= set(re.findall(r"<!-- measured: (\w+) -->", text))
-    assert shown == set(results.TABLES)
+    assert shown == set(pages.TABLES)
     assert figures["machine"]["cpu"] in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_other_figures_make_another_page():
-    results = importlib.import_module("benchmarks.results")
-    figures, text = results.load(), results.PAGES[0].read_text(encoding="utf-8")
+    pages = importlib.import_module("benchmarks.pages")
+    figures, text = pages.load(), pages.PAGES[0].read_text(encoding="utf-8")
     figures["compiled"]["small_net"]["fastad"]["min"] *= 2.0
-    assert results.page(text, figures) != text
+    assert pages.page(text, figures) != text
 
 
 def test_figures_are_kept_beside_new_ones(monkeypatch, tmp_path):
-    results = importlib.import_module("benchmarks.results")
-    monkeypatch.setattr(results, "FIGURES", tmp_path / "results" / "performance.json")
-    results.store({"compiled": {"a": {"fastad": {"min": 1.23456789}}, "b": {}}, "size": {"bytes": 40.0}})
-    results.store({"compiled": {"b": {"C": {}}}})
-    assert results.load() == {"compiled": {"a": {"fastad": {"min": 1.235}}, "b": {"C": {}}}, "size": {"bytes": 40.0}}
+    pages = importlib.import_module("benchmarks.pages")
+    monkeypatch.setattr(pages, "FIGURES", tmp_path / "results" / "performance.json")
+    pages.store({"compiled": {"a": {"fastad": {"min": 1.23456789}}, "b": {}}, "size": {"bytes": 40.0}})
+    pages.store({"compiled": {"b": {"C": {}}}})
+    assert pages.load() == {"compiled": {"a": {"fastad": {"min": 1.235}}, "b": {"C": {}}}, "size": {"bytes": 40.0}}
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(3.14e-7, "0.31 µs"), (1e-6, "1.0 µs"), (1.234e-5, "12 µs"),
                                                (9.99e-4, "1,000 µs"), (0.0123, "12 ms"), (123.0, "120 s")])
 def test_durations(seconds, text):
-    assert importlib.import_module("benchmarks.results").duration(seconds) == text
+    assert importlib.import_module("benchmarks.pages").duration(seconds) == text
 
 
 @pytest.mark.parametrize(("x", "text"), [(0.0011, "0.0011"), (0.046, "0.046"), (1.0, "1.0"), (28.4, "28"),
                                          (1834.0, "1,800"), (0.6, "0.60"), (99.9, "100"), (0.00004, "0.000040")])
 def test_numbers(x, text):
-    assert importlib.import_module("benchmarks.results").number(x) == text
+    assert importlib.import_module("benchmarks.pages").number(x) == text
+
+
+def test_no_folder_is_named_like_a_module():
+    """Or asv takes neither."""
+    folder = ROOT / "benchmarks"
+    assert not [p for p in folder.rglob("*.py") if p.with_suffix("").is_dir()]
