@@ -245,18 +245,36 @@ def threads() -> int:
     return 5 * len(X)
 
 
-@check("descent, and what may not be lost silently")
+def rosenbrock(x: Any) -> Any:
+    """The Rosenbrock function."""
+    return np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2)
+
+
+@check("descents: a minimum is found, and those that run in C go where those in Python go")
 def descent() -> int:
-    """A minimum is found; a conversion that would drop a gradient is an error."""
-    result = minimize(lambda x: np.sum(100.0 * (x[1:] - x[:-1] ** 2) ** 2 + (1.0 - x[:-1]) ** 2), np.zeros(5),
-                      method="lbfgs", max_iter=500)
+    """A method with a search, and first-order rules."""
+    result = minimize(rosenbrock, np.zeros(5), method="lbfgs", max_iter=500)
     np.testing.assert_allclose(result.x, 1.0, atol=1e-3)
+    methods = ("gd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lbfgs")
+    fast = compile(rosenbrock)
+    for method in methods:
+        ways = [minimize(f, np.zeros(3), method=method, max_iter=20) for f in (rosenbrock, fast)]
+        agree(f"{method} in C", ways[1].x, ways[0].x, 1e-9)
+    return 1 + len(methods)
+
+
+@check("conversions that would drop a gradient are errors")
+def lost_gradients() -> int:
+    """Those of Python, and NumPy's."""
     v = Variable(2.0)
-    try:
-        float(v * v)
-    except GradientLostError:
-        return 2
-    raise AssertionError("float() dropped the gradient of a Variable")
+    conversions: tuple[Callable[[Any], object], ...] = (float, lambda y: np.asarray(y, float))
+    for convert in conversions:
+        try:
+            convert(v * v)
+        except GradientLostError:
+            continue
+        raise AssertionError("a conversion dropped the gradient of a Variable")
+    return len(conversions)
 
 
 def run(write: Callable[[str], object] = print) -> int:
