@@ -5,6 +5,8 @@ def validate(Code code):
     ins, pool, n = code.instructions, code.pool, code.n_slots
     if n < 1 or n > 1 << 40 or len(code.image) < 1 or len(code.image) > n:
         raise ValueError(f"program: {len(code.image)} values do not fit into {n} slots")
+    for slot, size in code.regions:
+        within(slot, size, n, "a region")
     s = code.scalars
     for slots in [s["v"], s["a"], s["b"]]:
         if len(s) and (slots.min() < 0 or slots.max() >= n):
@@ -55,6 +57,12 @@ cdef int check_regions(Code code, object p) except -1:
     """Check that operands said to be in a region are."""
     cdef Py_ssize_t low, high, first
     kind = int(p["kind"])
+    if kind == 2 and p["av"] >= 2:
+        if p["av"] - 2 >= len(code.regions):
+            bad("a region")
+        first, size = code.regions[p["av"] - 2]
+        if p["v"] < first or p["v"] + p["n"] > first + size:
+            bad("a region")
     for which, (slot, on, index, region) in enumerate(((p["a"], p["aa"], p["ia"], p["ra"]), (p["b"], p["ab"], p["ib"], p["rb"]))):
         if region < 0:
             continue
@@ -120,7 +128,7 @@ cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
         bad("an opcode")
     if q["kind"] == 2:
         within(q["v"], length if q["av"] else strip, n, "a line")
-        if history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
+        if q["av"] < 0 or history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
             bad("a line")
     for which, (slot, on, index) in enumerate(((q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"]))):
         if index >= 0:

@@ -18,12 +18,13 @@ typedef struct {
     int64_t first, count;  /* of a run or a chain; `first` also: entry of the pool (of a line: the blocks of a, then of b) or of the calls;
                               `count` of a line: its lag */
     int32_t kind, op;
-    int32_t av, aa, ab;    /* whether result and operands go on from strip to strip; 2: an operand in blocks, see read_blocks */
+    int32_t av, aa, ab;    /* whether result and operands go on from strip to strip; 2: an operand in blocks, see read_blocks;
+                              the result of a line from 2 on: it is in the region av - 2 */
     int32_t ra, rb;        /* whether an operand is read where the caller has it: number of the region, or -1 */
     int32_t history;       /* of a line whose result is a strip: how many numbers before it are kept */
 } fa_instruction;
 
-/* An argument that is read where the caller has it; `start` is the slot that it would begin at. */
+/* An argument or result that is read and written where the caller has it; `start` is the slot that it would begin at. */
 typedef struct { const double *data; int64_t start; } fa_region;
 
 static inline const double *operand_at(int64_t slot, int32_t region, const fa_region *regions, const double *w, ssize lanes) {
@@ -125,7 +126,7 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
                 add_up(m, x, w + q->v * lanes, lanes, first == 0);
                 continue;
             }
-            fa_kernels[q->op].forward(m * lanes, x, y, w + (q->v + (q->av ? first : in_strip)) * lanes);
+            fa_kernels[q->op].forward(m * lanes, x, y, (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes));
         }
     }
     return 0;

@@ -3,14 +3,15 @@ from libc.stdint cimport int32_t, int64_t
 
 
 cdef struct Region:
-    const double *data                # an argument that is read where the caller has it
+    const double *data                # an argument or result where the caller has it
     int64_t start                     # the slot that it would begin at
 
 
 cdef class Workspace:
     """The memory of one call: the slots, `lanes` numbers each."""
     cdef Region *regions
-    cdef double *w
+    cdef double *w                    # begins with a cache line
+    cdef void *memory                 # that it is part of
     cdef double *work                 # for operands that are collected from anywhere
     cdef Py_ssize_t lanes
     cdef dict errors                  # what Python functions raised, by lane; None
@@ -26,7 +27,7 @@ cdef struct Rows:
 cdef class Code:
     """Instructions over slots: immutable, so that threads can share it."""
     cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
-    cdef readonly list regions                  # (slot, size) of arguments that are read where the caller has them
+    cdef readonly list regions                  # (slot, size) of arguments and results that stay where the caller has them
     cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
     cdef readonly Py_ssize_t n_slots
     cdef object forms                           # the scalar table as it is executed
@@ -41,6 +42,7 @@ cdef class Code:
     cdef Py_ssize_t work                        # how many numbers all instructions compute
 
     cdef Workspace workspace(self, Py_ssize_t lanes)
+    cdef void let_go(self, Workspace space) noexcept
     cdef void give_back(self, Workspace space)
     cdef int execute(self, Workspace space) except -1
     cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil
@@ -58,6 +60,8 @@ cdef class Evaluator:
     cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
     cdef list lists                             # of results: None where the slots are in a row, (slot, length) pairs, or slots
     cdef list region_of                         # number of the region of each input, -1 for none
+    cdef list result_region                     # the same for results
+    cdef bint direct                            # whether one has any
     cdef list capture_region                    # the same for captured arrays
     cdef const int64_t *_guards
     cdef const double *_expected
@@ -68,6 +72,7 @@ cdef class Evaluator:
     cdef int run_rows(self, Workspace space, const Rows *inputs, const Rows *outputs, Py_ssize_t first, Py_ssize_t last,
                       unsigned char *holds, const unsigned char *cancel) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
+    cdef int aim(self, Workspace space, Py_ssize_t k, object out) except -1
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept
 
 

@@ -1,11 +1,11 @@
 """The code of compiled functions: instructions over a workspace of slots, validated when made, executed without the GIL."""
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE,
-    PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
+    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED, PyArray_ISBEHAVED_RO,
+    PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
 )
 
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_subtract, fa_rows
@@ -31,8 +31,10 @@ cdef object tracing = variable.in_python
 cdef object clock = perf_counter_ns
 
 cdef enum:
-    RUN_STRIP = 512                   # as in _execute.h
+    LINE = 2                          # as in _execute.h
+    RUN_STRIP = 512
     SIZE = 96                         # of an instruction
+    CACHE_LINE = 64
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
     POLL = 1 << 21                    # a batch looks for signals after so many numbers
@@ -49,7 +51,7 @@ assert INSTRUCTION.itemsize == SIZE
 
 cdef class Workspace:
     def __dealloc__(self):
-        PyMem_RawFree(self.w)
+        PyMem_RawFree(self.memory)
         PyMem_RawFree(self.regions)
 
 
@@ -64,7 +66,7 @@ cdef class Code:
         Rules of the CALL instructions.
     n_slots : int
     regions : list of (slot, size)
-        Arguments that are read where the caller has them.
+        Arguments and results that stay where the caller has them.
 
     Raises
     ------
@@ -107,16 +109,17 @@ cdef class Code:
                     return self.wide.pop(k)
         space = Workspace.__new__(Workspace)
         space.lanes = lanes
-        space.w = <double *>PyMem_RawMalloc((self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double))
-        if space.w is NULL:
+        space.memory = PyMem_RawMalloc((self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double) + CACHE_LINE)
+        if space.memory is NULL:
             raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's workspace")
+        space.w = <double *>((<uintptr_t>space.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         space.work = space.w + self.n_slots * lanes
         space.regions = <Region *>PyMem_RawMalloc((len(self.regions) + 1) * sizeof(Region))
         if space.regions is NULL:
             raise MemoryError()
         for k in range(len(self.regions)):
             space.regions[k].start = self.regions[k][0]
-            space.regions[k].data = space.w + space.regions[k].start
+        self.let_go(space)
         if lanes == 1:
             memcpy(space.w, self._image, n * sizeof(double))
         else:
@@ -125,8 +128,15 @@ cdef class Code:
                     space.w[k * lanes + l] = self._image[k]
         return space
 
+    cdef void let_go(self, Workspace space) noexcept:
+        """Let all regions be in the workspace's own memory."""
+        cdef Py_ssize_t k
+        for k in range(len(self.regions)):
+            space.regions[k].data = space.w + space.regions[k].start
+
     cdef void give_back(self, Workspace space):
         """Keep a workspace for the next call."""
+        self.let_go(space)
         if space.lanes == 1:
             if len(self.free) < 8:
                 self.free.append(space)
@@ -342,6 +352,26 @@ cdef class Evaluator:
         starts = [slot for slot, _ in code.regions]
         self.region_of = [starts.index(slot) if slot in starts and np.prod(shape) else -1 for slot, shape in inputs]
         self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
+        self._results_in_regions(starts)
+
+    def _results_in_regions(self, list starts):
+        """Find the results that can be written where the caller wants them; a region is either read or written, and as large."""
+        cdef Py_ssize_t k, slot
+        ins = self.code.instructions
+        written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == LINE]) if av >= 2}
+        read = [*zip(self.region_of, self.dims), *zip(self.capture_region, self.capture_dims)]
+        for region, shape in read:
+            if region >= 0 and (region in written or self.code.regions[region][1] != np.prod(shape, dtype=np.int64)):
+                bad("a region")
+        self.result_region = []
+        for k in range(self.n_results):
+            slot = self.where[2 * (self.n_inputs + k)]
+            region = starts.index(slot) if slot in starts else -1
+            if region not in written or region in self.result_region or len(self.guards) \
+                    or self.code.regions[region][1] != self.where[2 * (self.n_inputs + k) + 1]:
+                region = -1
+            self.result_region.append(region)
+        self.direct = any(region >= 0 for region in self.result_region)
 
     def __dealloc__(self):
         PyMem_RawFree(self.where)
@@ -430,11 +460,33 @@ cdef class Evaluator:
                 return k                              # Python may have seen the sign
         return -1
 
+    cdef int aim(self, Workspace space, Py_ssize_t k, object out) except -1:
+        """Let the k-th result be written where it is wanted, unless something that is read is there."""
+        cdef Py_ssize_t region = self.result_region[k], j, first, size
+        cdef const double *data = <const double *>PyArray_DATA(<ndarray?>out)
+        cdef const double *other
+        if region < 0:
+            return 0
+        size = self.code.regions[region][1]
+        for j in range(len(self.code.regions)):
+            other = space.regions[j].data
+            if j != region and data < other + <Py_ssize_t>self.code.regions[j][1] and other < data + size:
+                data = NULL
+                break
+        if data is NULL or not PyArray_ISBEHAVED(<ndarray>out):
+            data = space.w + space.regions[region].start
+        space.regions[region].data = data
+        return 0
+
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept:
-        """Copy the k-th result."""
+        """Copy the k-th result, unless it is there."""
         cdef Py_ssize_t slot = self.where[2 * (self.n_inputs + k)], size = self.where[2 * (self.n_inputs + k) + 1], i
+        cdef Py_ssize_t region = self.result_region[k]
         cdef const int64_t *slots
-        if slot >= 0:
+        if region >= 0:
+            if space.regions[region].data != out:
+                memcpy(out, space.regions[region].data, size * sizeof(double))
+        elif slot >= 0:
             memcpy(out, space.w + slot, size * sizeof(double))
         elif slot == -2:
             slots = <const int64_t *>PyArray_DATA(<ndarray>self.lists[k])
@@ -469,6 +521,13 @@ cdef class Evaluator:
         if self.load(space, leaves) == -2 or (self.captures or self.frozen) and self.load_captures(space) == -2:
             self.code.give_back(space)
             return None
+        if self.direct:
+            out = list(out) if out is not None else [None] * self.n_results
+            for k in range(self.n_results):
+                if self.result_region[k] >= 0:
+                    if out[k] is None:
+                        out[k] = np.empty(self.results[k][0])
+                    self.aim(space, k, out[k])
         self.code.execute(space)
         k = self.failed(space, 0)
         if k >= 0:
@@ -737,6 +796,9 @@ cdef class Bound:
         cdef Py_ssize_t k
         if self.quick and plain_numbers(args) and e.load(self.space, args) == 0 \
                 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
+            if e.direct:
+                for k in range(1, e.n_results):
+                    e.aim(self.space, k, self.buffers[k - 1])
             e.code.execute(self.space)
             if e.failed(self.space, 0) < 0 and self.space.errors is None:
                 for k in range(1, e.n_results):

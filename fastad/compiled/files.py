@@ -140,6 +140,7 @@ def saved_program(program: Program, writer: Writer) -> dict[str, Any]:
                             "rule of its own; it cannot be written to a file")
         rules.append([rule.name, rule.params])
     return {"statistics": program.statistics, "n_slots": e.code.n_slots, "calls": rules,
+            "regions": [[int(slot), int(size)] for slot, size in e.code.regions],
             "instructions": writer.fields(e.code.instructions), "scalars": writer.fields(e.code.scalars),
             "pool": writer.add(e.code.pool), "image": writer.add(e.code.image), "guards": writer.add(e.guards),
             "expected": writer.add(e.expected), "inputs": [[slot, list(shape)] for slot, shape in e.inputs],
@@ -289,7 +290,8 @@ def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: A
 
     calls = [PRIMITIVES[name](**params) for name, params in entry["calls"]]
     code = Code(table(entry["instructions"], INSTRUCTION), table(entry["scalars"], SCALAR), arrays[entry["pool"]],
-                arrays[entry["image"]], calls, int(entry["n_slots"]))
+                arrays[entry["image"]], calls, int(entry["n_slots"]),
+                [(int(slot), int(size)) for slot, size in entry.get("regions", [])])
     evaluator = Evaluator(
         code, [(int(slot), shape_of(dims)) for slot, dims in entry["inputs"]],
         [(np.array(arrays[number]), int(slot)) for number, slot in entry["captures"]],

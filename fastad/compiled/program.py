@@ -163,7 +163,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
         everything = np.concatenate([*where, np.zeros(1, np.int64)])
         statistics["chained"] = join_chains(listing, everything)
     steps = regroup(listing, *([] if passes else [1 << 60]))
-    emitter = Emitter(listing, steps, everything)
+    emitter = Emitter(listing, steps, everything, where[:len(wanted)])
     code = emitter.emit()
     if origins is not None:
         origins += emitter.origins

@@ -1,6 +1,7 @@
 """From steps to tables: slots are numbered anew, maps over one iteration space become runs, then it is written."""
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -8,14 +9,14 @@ import numpy as np
 
 from ..._program import INSTRUCTION, KINDS, SCALAR, STRIP, Code
 from ..listing import Listing, View
-from .fuse import Room, Rounds, scratch_outputs
+from .fuse import Room, Rounds, aligned, scratch_outputs
 from .regroup import Step
 
 __all__ = ["Emitter"]
 
 #: Lines are split into at most so many parts more where an operand goes on elsewhere.
 MOST_PARTS = 4
-#: Smaller inputs are copied in.
+#: Smaller inputs are copied in, and such results out.
 LARGE = 2048
 KIND = {name: k for k, name in enumerate(KINDS)}
 FIELDS = INSTRUCTION.names or ()
@@ -45,8 +46,9 @@ class Emitter:
         By instruction: the slots of the listing that it computes, none where it only brings operands together.
     """
 
-    def __init__(self, code: Listing, steps: list[Step], wanted: Any) -> None:
+    def __init__(self, code: Listing, steps: list[Step], wanted: Any, results: Sequence[Any] = ()) -> None:
         self.code, self.steps, self.wanted = code, steps, np.asarray(wanted, np.int64)
+        self.results = results                        # of the slots wanted those that are to be arrays
         self.place = np.full(len(code.value), -1, np.int64)
         self.place[0] = 0
         self.image: list[Any] = [np.zeros(1)]
@@ -145,6 +147,7 @@ class Emitter:
         if (bits == bits[0]).all():
             key = int(bits[0])
             if key not in self.repeated:
+                self.constants(np.zeros(aligned(self.n_slots) - self.n_slots))
                 self.repeated[key] = self.constants(np.full(STRIP, values[0]))
             return "repeat", self.repeated[key]
         return "line", self.constants(values)
@@ -213,14 +216,16 @@ class Emitter:
         return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
 
     def _regions(self, instructions: Any, scalars: Any, pool: Any) -> list[tuple[int, int]]:
-        """Large inputs that only array operations read: they are read where the caller has them."""
+        """Large inputs and results that only array operations read: they stay where the caller has them."""
         found: list[tuple[int, int]] = []
-        large = [(int(self.place[view.base]), view.size) for view in self.code.inputs
-                 if view.size >= LARGE and self.place[view.base] >= 0]
-        if not large:
+        inputs = {(int(self.place[view.base]), view.size) for view in self.code.inputs
+                  if view.size >= LARGE and self.place[view.base] >= 0}
+        results = {(first, len(slots)) for slots in self.results
+                   if len(slots) >= LARGE and self._written_by_lines(first := int(self.place[slots[0]]), slots, instructions)}
+        if not inputs and not results:
             return found
         singly = np.zeros(self.n_slots + 1, bool)
-        singly[self.place[self.wanted]] = True
+        wanted = np.bincount(self.place[self.wanted], minlength=self.n_slots + 1)
         singly[scalars["a"]] = singly[scalars["b"]] = True
         kinds = instructions["kind"]
         for row in instructions[~np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])]:
@@ -241,14 +246,29 @@ class Emitter:
             for index in (row["ia"], row["ib"]):
                 if index >= 0:
                     singly[pool[index:index + row["n"]]] = True
-        for first, size in sorted(set(large)):
-            if not singly[first:first + size].any():
+        spans = spans_of(instructions, pool)
+        for first, size in sorted(inputs | results):
+            last = first + size
+            most = int((first, size) in results)      # how often it is wanted
+            across = any(((start < last) & (end > first) & ((start < first) | (end > last))).any() for start, end in spans)
+            if not across and not singly[first:last].any() and (wanted[first:last] <= most).all():
+                if most:
+                    written = (kinds == KIND["line"]) & (instructions["v"] >= first) & (instructions["v"] < last)
+                    instructions["av"][written] = 2 + len(found)
                 for operand, region in (("a", "ra"), ("b", "rb")):
-                    inside = (instructions[operand] >= first) & (instructions[operand] < first + size) \
+                    inside = (instructions[operand] >= first) & (instructions[operand] < last) \
                         & np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])
                     instructions[region][inside] = len(found)
                 found.append((first, size))
         return found
+
+    def _written_by_lines(self, first: int, slots: Any, instructions: Any) -> bool:
+        """Whether a result lies in a row, and each number in it is written once, by a line."""
+        if not (np.diff(self.place[slots]) == 1).all():
+            return False
+        inside = (instructions["v"] >= first) & (instructions["v"] < first + len(slots)) & (instructions["kind"] != KIND["run"])
+        return bool((instructions["kind"][inside] == KIND["line"]).all()
+                    and instructions["n"][inside].sum() == len(slots))
 
     def _turn(self, k: int) -> tuple[int, bool, int, int]:
         """What orders the steps: rounds, in each the single ones first, then the lines by run."""
@@ -273,6 +293,7 @@ class Emitter:
                 if operand.base == -2:
                     key = operand.listed, min(step.n, STRIP)
                     if key not in made:
+                        self.n_slots = aligned(self.n_slots)
                         made[key] = self.n_slots
                         self.n_slots += key[1]
                         fill = Step("fill", np.arange(made[key], self.n_slots), [np.array([operand.listed])],
@@ -411,3 +432,17 @@ class Emitter:
             numbers += [self._view(view), view.size]
         self.instruction("call", n=1, first=self.to_pool(numbers), count=len(self.calls))
         self.calls.append(block.rule)
+
+
+def spans_of(instructions: Any, pool: Any) -> list[tuple[Any, Any]]:
+    """First slots and ends of what lines read in a row."""
+    rows = instructions[np.isin(instructions["kind"], [KIND["line"], KIND["sum"]])]
+    found = []
+    for which, (slot, on, index) in enumerate((("a", "aa", "ia"), ("b", "ab", "ib"))):
+        size = np.where(rows[on] == 1, rows["n"], 1)
+        for k in np.flatnonzero(rows[on] == 2):
+            width, _, count = pool[rows["first"][k] + 3 * which:][:3]
+            size[k] = width * count
+        used = (rows[index] < 0) & (rows[slot] >= 0)
+        found.append((rows[slot][used], (rows[slot] + size)[used]))
+    return found

@@ -21,6 +21,8 @@ __all__ = ["Rounds", "scratch_outputs"]
 
 #: An operand that so many lines have written in parts is not looked at piece by piece.
 MOST_PIECES = 8
+#: Slots of a cache line.
+CACHE_LINE = 8
 
 
 class Rounds:
@@ -206,6 +208,11 @@ def rooms_of(program: Emitter, read: dict[int, list[Operand]], pieces: dict[int,
     return {k: rooms[at] for k in joined if (at := root(k)) in is_read and at not in unfit and extent[at] > STRIP}
 
 
+def aligned(slot: int) -> int:
+    """The next slot that begins a cache line: a vector that lies across two is read twice."""
+    return slot + -slot % CACHE_LINE
+
+
 def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Operand]],
                     pieces: dict[int, list[tuple[int, list[int]]]]) -> dict[int, Room]:
     """Results that only their own run reads need only the room of a strip, and of what readers look back: by line."""
@@ -239,12 +246,12 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Ope
         room = rooms.get(k)
         if room is not None and room.start < 0:
             if room.history:                          # has to last from strip to strip
-                room.start = program.n_slots + room.history
+                room.start = aligned(program.n_slots + room.history)
                 program.n_slots = room.start + STRIP
             else:
                 if not free:
-                    free.append(program.n_slots)
-                    program.n_slots += STRIP
+                    free.append(aligned(program.n_slots))
+                    program.n_slots = free[-1] + STRIP
                 room.start = free.pop()
                 ends.setdefault(last[room], []).append(room.start)
         free += ends.pop(at, [])
