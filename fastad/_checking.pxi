@@ -23,6 +23,7 @@ def validate(Code code):
             count = int(p["count"])
             if not 0 < count < len(ins) - k:
                 raise ValueError(f"program: run {k} has no lines")
+            check_pairs(ins[k + 1:k + 1 + count])
             for q in ins[k + 1:k + 1 + count]:
                 if q["kind"] not in (2, 11) or min(q["n"], q["count"]) < 0 or int(q["count"]) + int(q["n"]) > p["n"]:
                     raise ValueError(f"program: run {k} holds something else than lines within its length")
@@ -84,8 +85,12 @@ cdef int check_regions(Code code, object p) except -1:
 cdef Py_ssize_t reach(object q, int on, int which, object pool) except -1:
     """How many slots a line's operand takes, one that is no index list."""
     cdef Py_ssize_t first = q["first"] + 3 * which
-    if on != 2:
+    if on == HANDED_ON:
+        return 0
+    if on == 0 or on == 1:
         return q["n"] if on else min(<Py_ssize_t>q["n"] + <Py_ssize_t>q["count"], RUN_STRIP)
+    if on != 2:
+        bad("an operand")
     within(first, 3, len(pool), "an operand in blocks")
     width, span, count = [int(z) for z in pool[first:first + 3]]
     if min(width, span, count) < 1 or max(width, span, count, width * count) > 1 << 40:
@@ -117,6 +122,21 @@ cdef tuple matrix_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t sl
     return low, high
 
 
+cdef int check_pairs(object lines) except -1:
+    """Check that what is handed on goes to the next line, and that there is a loop for both."""
+    given = np.flatnonzero((lines["av"] == HANDED_ON) & (lines["kind"] == LINE))
+    p, q = lines[given], lines[np.minimum(given + 1, len(lines) - 1)]
+    binary = (q["op"] >= OP_add) & (q["op"] <= OP_divide)
+    taken = [(q[on] == HANDED_ON) for on in ("aa", "ab")]
+    other = [(q[index] < 0) & (q[slot] >= 0) & np.isin(q[on], [0, 1]) for slot, on, index in (("a", "aa", "ia"), ("b", "ab", "ib"))]
+    fine = ((given + 1 < len(lines)) & (q["kind"] == LINE) & (q["av"] != HANDED_ON) & (p["n"] == q["n"]) & (p["count"] == q["count"])
+            & (p["op"] >= OP_add) & (p["op"] <= OP_divide) & (p["history"] == 0)
+            & (taken[0] & ((q["op"] == OP_negative) | binary & (taken[1] | other[1])) | taken[1] & binary & other[0]))
+    if not fine.all() or not np.array_equal(given + 1, np.flatnonzero((lines["aa"] == HANDED_ON) | (lines["ab"] == HANDED_ON))):
+        bad("what a line hands on")
+    return 0
+
+
 cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
     """Check one line of a run."""
     cdef Py_ssize_t length = q["n"], strip = min(length + <Py_ssize_t>q["count"], RUN_STRIP), history = q["history"]
@@ -128,7 +148,7 @@ cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
         bad("an opcode")
     if q["kind"] == 2:
         within(q["v"], length if q["av"] else strip, n, "a line")
-        if q["av"] < 0 or history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
+        if q["av"] < HANDED_ON or history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
             bad("a line")
     for which, (slot, on, index) in enumerate(((q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"]))):
         if index >= 0:

@@ -10,6 +10,8 @@
 
 #define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
 
+#define HANDED_ON -1
+
 enum fa_kind { K_SCALARS, K_RUN, K_LINE, K_MAP, K_ADD, K_FILL, K_CHAIN, K_MATMUL, K_GATHER, K_CALL, K_COPY, K_SUM };
 
 typedef struct {
@@ -19,7 +21,8 @@ typedef struct {
                               `count` of a line: its lag */
     int32_t kind, op;
     int32_t av, aa, ab;    /* whether result and operands go on from strip to strip; 2: an operand in blocks, see read_blocks;
-                              the result of a line from 2 on: it is in the region av - 2 */
+                              the result of a line from 2 on: it is in the region av - 2. HANDED_ON: the result of a line
+                              goes to the next one alone, as the operand that says so, too */
     int32_t ra, rb;        /* whether an operand is read where the caller has it: number of the region, or -1 */
     int32_t history;       /* of a line whose result is a strip: how many numbers before it are kept */
 } fa_instruction;
@@ -90,6 +93,12 @@ static const double *read_blocks(const int64_t *blocks, ssize start, ssize n, co
     return d;
 }
 
+/* The numbers before a strip that its readers look back at come from the end of the strip before. */
+static inline void keep_history(const fa_instruction *q, ssize strip, double *w, ssize lanes) {
+    double *kept = w + (q->v - q->history) * lanes;
+    memmove(kept, kept + strip * lanes, (size_t)(q->history * lanes) * sizeof(double));
+}
+
 /* Maps strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. Element j of a line has
  * its turn at the time j + lag, so that it may read what lines before it have computed at other places. */
 static int execute_run(const fa_instruction *run, const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
@@ -101,10 +110,7 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
             if (interrupted()) return -1;
         }
         for (const fa_instruction *q = run + 1; q <= run + count; q++) {
-            if (q->history && start) {
-                double *kept = w + (q->v - q->history) * lanes;
-                memmove(kept, kept + strip * lanes, (size_t)(q->history * lanes) * sizeof(double));
-            }
+            if (q->history && start) keep_history(q, strip, w, lanes);
             const ssize from = start - (ssize)q->count, first = from > 0 ? from : 0, in_strip = first - from;
             const ssize m = (from + strip < (ssize)q->n ? from + strip : (ssize)q->n) - first;
             if (m <= 0) continue;
@@ -124,6 +130,16 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
             }
             if (q->kind == K_SUM) {
                 add_up(m, x, w + q->v * lanes, lanes, first == 0);
+                continue;
+            }
+            if (q->av == HANDED_ON) {
+                const int first_op = q->op - OP_add, both = (++q)->aa == HANDED_ON && q->ab == HANDED_ON, second = q->aa != HANDED_ON;
+                if (q->history && start) keep_history(q, strip, w, lanes);
+                const int on = second ? q->aa : q->ab;
+                const double *z = q->op == OP_negative ? x : operand_at((second ? q->a : q->b) + (on == 1 ? first : on == 0 ? in_strip : 0),
+                                             second ? q->ra : q->rb, regions, w, lanes);
+                double *v = (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes);
+                fa_pairs[first_op][q->op == OP_negative ? 12 : 3 * (q->op - OP_add) + (both ? 2 : second)](m * lanes, x, y, z, v);
                 continue;
             }
             fa_kernels[q->op].forward(m * lanes, x, y, (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes));

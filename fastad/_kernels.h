@@ -18,6 +18,8 @@ typedef struct {
     void (*adjoint)(ssize n, const double *x, const double *y, const double *v, const double *g, double *gx, double *gy);
 } fa_kernel;
 
+typedef void (*fa_pair)(ssize n, const double *restrict x, const double *restrict y, const double *restrict z, double *restrict v);
+
 /* Apply the NumPy or SciPy loop of an external row to contiguous strips. */
 static void loop_block(int op, ssize n, const double *x, const double *y, double *v) {
     char *args[3] = {(char *)x, y ? (char *)y : (char *)v, (char *)v};
@@ -29,6 +31,7 @@ static void loop_block(int op, ssize n, const double *x, const double *y, double
 #define BLOCK(name) name##_baseline
 #define TARGET
 #include "_block.h"
+#include "_pairs.h"
 #undef BLOCK
 #undef TARGET
 
@@ -37,6 +40,7 @@ static void loop_block(int op, ssize n, const double *x, const double *y, double
 #define BLOCK(name) name##_avx2
 #define TARGET __attribute__((target("avx2")))
 #include "_block.h"
+#include "_pairs.h"
 #undef BLOCK
 #undef TARGET
 #define BLOCK(name) name##_avx512
@@ -46,11 +50,13 @@ static void loop_block(int op, ssize n, const double *x, const double *y, double
 #define TARGET __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,prefer-vector-width=512")))
 #endif
 #include "_block.h"
+#include "_pairs.h"
 #undef BLOCK
 #undef TARGET
 #endif
 
 static const fa_kernel *fa_kernels = kernels_baseline;
+static const fa_pair (*fa_pairs)[13] = pairs_baseline;
 static void (*fa_add_into)(ssize, const double *restrict, double *restrict) = add_into_baseline;
 
 /* Choose the kernels this processor can run, at most those of `level` (0 baseline, 1 AVX2, 2 AVX-512). */
@@ -60,17 +66,20 @@ static const char *fa_dispatch(int level) {
     if (level >= 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
         && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")) {
         fa_kernels = kernels_avx512;
+        fa_pairs = pairs_avx512;
         fa_add_into = add_into_avx512;
         return "avx512";
     }
     if (level >= 1 && __builtin_cpu_supports("avx2")) {
         fa_kernels = kernels_avx2;
+        fa_pairs = pairs_avx2;
         fa_add_into = add_into_avx2;
         return "avx2";
     }
 #endif
     (void)level;
     fa_kernels = kernels_baseline;
+    fa_pairs = pairs_baseline;
     fa_add_into = add_into_baseline;
     return "baseline";
 }

@@ -343,9 +343,12 @@ def instructions(code: Any) -> Iterator[tuple[str, list[Any], list[Any]]]:
             for name, on, index in (("a", "aa", "ia"), ("b", "ab", "ib")):
                 if row[index] >= 0:
                     sources.append(code.pool[row[index]:row[index] + n])
+                elif row[on] < 0:                     # from the line before, which puts it nowhere
+                    sources.append(line(0, 1))
                 elif row[name] >= 0:
                     sources.append(line(row[name], n if row[on] else strip))
-            yield text, sources, [line(v, 1 if kind == "sum" else n if row["av"] or kind == "gather" else strip)]
+            size = 1 if kind == "sum" or row["av"] < 0 else n if row["av"] or kind == "gather" else strip
+            yield text, sources, [line(v, size)]
 
 
 def line(slot: int, n: int) -> slice:

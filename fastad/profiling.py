@@ -251,6 +251,8 @@ def bytes_of(row: Any, code: Any) -> int:
         p = code.pool[row["first"]:]
         at = 1 + 2 * int(p[0])
         return 8 * sum(int(p[at + 2 + 2 * j]) for j in range(int(p[at])))
+    if kind == "line" and row["av"] < 0:              # in a register
+        return 0
     return 8 * (n if row["av"] else min(n, STRIP))
 
 

@@ -104,9 +104,12 @@ def described(row: Any, code: Any) -> list[str]:
     if kind == "run":
         return [f"  run      {row['count']} lines of {n}"]
     operands = []
+    handed = kind == "line" and row["av"] < 0         # from a line to the next, in a register
     for k, (name, on, index) in enumerate((("a", row["aa"], row["ia"]), ("b", row["ab"], row["ib"]))):
         if index >= 0:
             operands.append(slots_text(code.pool[index:index + n]))
+        elif on < 0:
+            operands.append("it")
         elif row[name] >= 0:
             width, _, count = code.pool[row["first"] + 3 * k:][:3] if on == 2 else (n if on else 1, 0, 1)
             last = row[name] + width * count - 1
@@ -116,7 +119,8 @@ def described(row: Any, code: Any) -> list[str]:
         return [f"  sum      s{v} = sum of {', '.join(operands)}"]
     if kind in ("line", "map", "add"):
         name = NAMES[int(row["op"])]
-        return [f"  {kind:<8} s{v}..{v + n - 1} {'+=' if kind == 'add' else '='} {name}({', '.join(operands)})"]
+        result = "it" if handed else f"s{v}..{v + n - 1}"
+        return [f"  {kind:<8} {result} {'+=' if kind == 'add' else '='} {name}({', '.join(operands)})"]
     if kind == "chain":
         return [f"  chain    s{v}{f'..{v + n - 1}' if n > 1 else ''} = sum of {row['count']} terms, in order"]
     if kind == "call":
@@ -150,6 +154,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
         What each pass has done.
     """
     statistics: dict[str, Any] = {"records": listing.n_records}
+    moved: dict[int, tuple[int, int]] = {}
     where = [*[listing.where(np.asarray(slots, np.int64)) for slots in wanted], *listing.guards]
     if passes:
         statistics["simplify"] = simplify(listing)
@@ -159,14 +164,17 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     everything = np.concatenate([*where, np.zeros(1, np.int64)])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:
-        statistics["joined"], where = join_pieces(listing, where)
+        moved, where = join_pieces(listing, where)
+        statistics["joined"] = len(moved)
         everything = np.concatenate([*where, np.zeros(1, np.int64)])
         statistics["chained"] = join_chains(listing, everything)
     steps = regroup(listing, *([] if passes else [1 << 60]))
     emitter = Emitter(listing, steps, everything, where[:len(wanted)])
     code = emitter.emit()
     if origins is not None:
-        origins += emitter.origins
+        before = {there: first for first, (there, _) in moved.items()}
+        origins += [slots - slots[0] + before[int(slots[0])] if len(slots) and int(slots[0]) in before else slots
+                    for slots in emitter.origins]
     place = emitter.place
     stretches = int((code.instructions["kind"] == 0).sum())
     statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)

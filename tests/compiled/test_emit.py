@@ -1,7 +1,7 @@
 """fastad.compiled.passes.emit and .fuse: slots, runs, strips, index lists, and what is shown of them."""
 import numpy as np
 import pytest
-from comparing import agree, close, program, rng
+from comparing import agree, close, program, rng, same_bits
 
 import fastad as fa
 
@@ -136,3 +136,68 @@ def test_empty_arrays_everywhere():
         return np.sum(x) + np.sum(z * z) + products + np.sum(y[np.zeros(0, int)])
 
     agree(f, (np.zeros(0), np.ones(2)), (np.ones(2), np.zeros(0)), (np.zeros(0), np.zeros(0)), argnums=(0, 1))
+
+
+FIRSTS = (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x * y, lambda x, y: x / y)
+SECONDS = (*FIRSTS, *[lambda p, z, f=f: f(z, p) for f in FIRSTS], *[lambda p, z, f=f: f(p, p) for f in FIRSTS],
+           lambda p, z: -p)
+
+
+@pytest.mark.parametrize("n", [STRIP + 1, 3 * STRIP])
+@pytest.mark.parametrize("second", range(len(SECONDS)))
+def test_two_operations_in_one_loop(second, n):
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e308, 5e-324]
+    x, y, z = rng.normal(size=(3, n))
+    x[:49], y[:49], z[:7] = np.repeat(special, 7), np.tile(special, 7), special
+    for first in FIRSTS:
+        c = fa.compile(lambda x, y, z, f=first: SECONDS[second](f(x, y), z))
+        with np.errstate(all="ignore"):
+            want = SECONDS[second](first(x, y), z)
+            got = c(x, y, z)
+        same_bits(got, want)
+        close(c.batch(np.stack([x, z]), np.stack([y, y]), np.stack([z, x]))[0], want)
+
+
+def test_what_two_lines_read_goes_through_memory():
+    def f(x):
+        y = x * x
+        z = y - x
+        return np.sum(z * 3.0 + y), np.sum(-(x + 2.0) / (x * 4.0))
+
+    c = fa.compile(f)
+    x = rng.uniform(1.0, 2.0, 2000)
+    close(c(x), f(x))
+    lines = program(c, "value").evaluator.code.instructions
+    handed = lines["av"] == -1
+    assert 0 < handed.sum() < (lines["kind"] == 2).sum() // 2 + 1
+    assert ((lines["aa"][1:] == -1) | (lines["ab"][1:] == -1))[handed[:-1]].all()
+    assert "it = " in str(program(c, "value")) and "(it" in str(program(c, "value"))
+
+
+@pytest.mark.parametrize(("field", "value"), [("aa", 0), ("n", 700), ("count", 1), ("av", -1), ("op", 27), ("kind", 11),
+                                          ("ab", 2), ("ib", 0)])
+def test_damaged_runs_are_refused(field, value):
+    code = code_of(lambda x: np.sum((x * 2.0 + x) * x))
+    at = int(np.flatnonzero(code.instructions["aa"] == -1)[0])
+    damaged = code.instructions.copy()
+    damaged[field][at] = value
+    with pytest.raises(ValueError, match="program: "):
+        fa._program.Code(damaged, code.scalars, code.pool, code.image, [], code.n_slots, code.regions)
+
+
+@pytest.mark.parametrize(("field", "value"), [("av", 9), ("v", 0), ("count", -1), ("count", 5), ("n", -1), ("ra", 7)])
+def test_damaged_places_are_refused(field, value):
+    code = code_of(lambda x: x * 2.0 + np.exp(x))
+    at = int(np.flatnonzero(code.instructions["av"] >= 2)[0])
+    damaged = code.instructions.copy()
+    damaged[field][at] = value
+    with pytest.raises(ValueError, match="program: "):
+        fa._program.Code(damaged, code.scalars, code.pool, code.image, [], code.n_slots, code.regions)
+    with pytest.raises(ValueError, match="region"):
+        fa._program.Code(code.instructions, code.scalars, code.pool, code.image, [], code.n_slots, [(0, 1 << 50)])
+
+
+def code_of(f):
+    c = fa.compile(f)
+    c(rng.normal(size=3000))
+    return program(c, "value").evaluator.code

@@ -9,13 +9,15 @@ import numpy as np
 
 from ..._program import INSTRUCTION, KINDS, SCALAR, STRIP, Code
 from ..listing import Listing, View
-from .fuse import Room, Rounds, aligned, scratch_outputs
+from .fuse import Plan, aligned
 from .regroup import Step
 
 __all__ = ["Emitter"]
 
 #: Lines are split into at most so many parts more where an operand goes on elsewhere.
 MOST_PARTS = 4
+#: The result of a line that is taken from a register, and such an operand (as in _execute.h).
+HANDED_ON = -1
 #: Smaller inputs are copied in, and such results out.
 LARGE = 2048
 KIND = {name: k for k, name in enumerate(KINDS)}
@@ -188,9 +190,8 @@ class Emitter:
     def emit(self) -> Code:
         """The program of the steps."""
         read = self._with_repeats()
-        rounds = Rounds(self, read)
-        order = sorted(range(len(self.steps)), key=self._turn)
-        rooms = scratch_outputs(self, order, read, rounds.pieces)
+        plan = Plan(self, read)
+        order = plan.order
         at = 0
         while at < len(order):
             step = self.steps[order[at]]
@@ -207,7 +208,7 @@ class Emitter:
             self.instruction("run", n=max(line.lag + line.n for line in run), count=len(run))
             for k in order[at:end]:
                 self.origin = self.steps[k].computed()
-                self._line(k, read, rooms, rounds.pieces)
+                self._line(k, read, plan)
             at = end
         instructions = np.array(self.rows, INSTRUCTION)
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
@@ -221,7 +222,8 @@ class Emitter:
         inputs = {(int(self.place[view.base]), view.size) for view in self.code.inputs
                   if view.size >= LARGE and self.place[view.base] >= 0}
         results = {(first, len(slots)) for slots in self.results
-                   if len(slots) >= LARGE and self._written_by_lines(first := int(self.place[slots[0]]), slots, instructions)}
+                   if len(slots) >= LARGE
+                   and self._written_by_lines(first := int(self.place[slots[0]]), slots, instructions)}
         if not inputs and not results:
             return found
         singly = np.zeros(self.n_slots + 1, bool)
@@ -250,7 +252,8 @@ class Emitter:
         for first, size in sorted(inputs | results):
             last = first + size
             most = int((first, size) in results)      # how often it is wanted
-            across = any(((start < last) & (end > first) & ((start < first) | (end > last))).any() for start, end in spans)
+            across = any(((start < last) & (end > first) & ((start < first) | (end > last))).any()
+                         for start, end in spans)
             if not across and not singly[first:last].any() and (wanted[first:last] <= most).all():
                 if most:
                     written = (kinds == KIND["line"]) & (instructions["v"] >= first) & (instructions["v"] < last)
@@ -266,14 +269,10 @@ class Emitter:
         """Whether a result lies in a row, and each number in it is written once, by a line."""
         if not (np.diff(self.place[slots]) == 1).all():
             return False
-        inside = (instructions["v"] >= first) & (instructions["v"] < first + len(slots)) & (instructions["kind"] != KIND["run"])
-        return bool((instructions["kind"][inside] == KIND["line"]).all()
+        v, kinds = instructions["v"], instructions["kind"]
+        inside = (v >= first) & (v < first + len(slots)) & (kinds != KIND["run"])
+        return bool((kinds[inside] == KIND["line"]).all()
                     and instructions["n"][inside].sum() == len(slots))
-
-    def _turn(self, k: int) -> tuple[int, bool, int, int]:
-        """What orders the steps: rounds, in each the single ones first, then the lines by run."""
-        step = self.steps[k]
-        return step.level, step.in_run, step.run if step.in_run else 0, k
 
     def _together(self, step: Step, other: Step) -> bool:
         return other.in_run and other.run == step.run
@@ -338,25 +337,28 @@ class Emitter:
                                                for z in step.operands]))
         self.steps, self.lines = steps, lines
 
-    def _line(self, k: int, read: Any, rooms: dict[int, Room], pieces: Any) -> None:
+    def _line(self, k: int, read: Any, plan: Plan) -> None:
         step = self.steps[k]
         (a, aa, ia, blocks_a), (b, ab, ib, blocks_b) = read[k]
         out = self.out_of(step)
         fields = {"n": step.n, "v": out, "av": 1, "a": a, "aa": aa, "ia": ia, "b": b, "ab": ab, "ib": ib, "op": step.op,
                   "count": step.lag}
-        room = rooms.get(k)
-        if room is not None:
+        room = plan.rooms.get(k)
+        if k in plan.handed:
+            fields.update(v=0, av=HANDED_ON)
+        elif room is not None:
             fields.update(v=room.start, av=0, history=room.history)
             room.history = 0                          # the first line that writes there moves it
         if blocks_a or blocks_b:
             fields["first"] = self.to_pool([*(blocks_a or (0, 0, 0)), *(blocks_b or (0, 0, 0))])
-        for base, those in pieces[k]:
-            there = rooms.get(those[0])
+        for base, those in plan.pieces[k]:
+            there = plan.rooms.get(those[0])
             if there is not None:
+                on, slot = (HANDED_ON, 0) if plan.handed.get(those[0]) == k else (0, there.slot(base, step.lag))
                 if ia < 0 and aa == 1 and a == base:
-                    fields.update(a=there.slot(base, step.lag), aa=0)
+                    fields.update(a=slot, aa=on)
                 if ib < 0 and ab == 1 and b == base:
-                    fields.update(b=there.slot(base, step.lag), ab=0)
+                    fields.update(b=slot, ab=on)
         self.instruction(step.kind, **fields)
 
     def out_of(self, step: Step) -> int:

@@ -7,20 +7,24 @@ time j + lag, and the lag of a reader is such that what it reads is there. Every
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..._program import STRIP
+from ..listing import OPCODE
 
 if TYPE_CHECKING:
     from .emit import Emitter, Operand
     from .regroup import Step
 
-__all__ = ["Rounds", "scratch_outputs"]
+__all__ = ["Plan", "aligned"]
 
 #: An operand that so many lines have written in parts is not looked at piece by piece.
 MOST_PIECES = 8
+#: One loop does one of these and another, or a negation.
+ARITHMETIC = {OPCODE[name] for name in ("add", "subtract", "multiply", "divide")}
 #: Slots of a cache line.
 CACHE_LINE = 8
 
@@ -43,7 +47,7 @@ class Rounds:
         self.run_of: list[int] = []                   # by step: a run, or what it has become part of
         self.parent: dict[int, int] = {}
         self.length: dict[int, int] = {}              # of a run: when its last element is computed
-        self.apart: dict[tuple[int, int], int] = {}   # the run of lines of one level and length that read no other's result
+        self.apart: dict[tuple[int, int], int] = {}   # the run of the lines of a level and length that read no other's
         for k, step in enumerate(self.steps):
             self.run_of.append(k)
             if step.in_run:
@@ -110,7 +114,8 @@ class Rounds:
                 floor = max(floor, int(self.level[at:end].max()) + 1)
         top = max([self.steps[p].level for p, _ in linked], default=-1)
         step.level = max(floor, top)
-        if floor > top or not self._join(k, step, [(p, d) for p, d in linked if self.steps[p].level == top]):
+        short = any(on == 0 and base >= program.n_image for base, on, _, _ in operands) and n < STRIP
+        if floor > top or not self._join(k, step, [(p, d) for p, d in linked if self.steps[p].level == top], short):
             step.level = max(floor, top + 1)
             self._begin(k, step)
         out = program.out_of(step)
@@ -121,14 +126,17 @@ class Rounds:
         out, n = self.program.out_of(self.steps[p]), self.steps[p].n
         return int(self.level[out:out + n].max()) > self.steps[p].level
 
-    def _join(self, k: int, step: Step, linked: list[tuple[int, int]]) -> bool:
-        """Put a line into the run of those whose results it reads; whether that makes the run no longer by more than a strip."""
+    def _join(self, k: int, step: Step, linked: list[tuple[int, int]], short: bool) -> bool:
+        """Put a line into the run of those whose results it reads, unless that run gets longer by more than a strip.
+
+        With a `short` operand, repeated for as many elements as it has, a line cannot begin within a strip.
+        """
         step.lag = max([0, *[self.steps[p].lag + d for p, d in linked]])
         if step.kind == "sum" and step.lag + step.n > STRIP:    # it adds up the same strips, whatever the lag
             step.lag = -(-step.lag // STRIP) * STRIP
         runs = sorted({self.run(p) for p, _ in linked})
         length = max(self.length[run] for run in runs)
-        if step.lag + step.n > length + STRIP:
+        if step.lag + step.n > length + STRIP or (short and step.lag):
             step.lag = 0
             return False
         for run in runs:
@@ -201,7 +209,7 @@ def rooms_of(program: Emitter, read: dict[int, list[Operand]], pieces: dict[int,
             room.history = max(room.history, back)
             first = program.out_of(steps[those[0]])
             covered = all(program.out_of(steps[p]) + steps[p].n == program.out_of(steps[q])
-                          for p, q in zip(those, those[1:]))
+                          for p, q in pairwise(those))
             last = program.out_of(steps[those[-1]]) + steps[those[-1]].n
             if steps[k].run != steps[at].run or not covered or first > base or last < base + steps[k].n or back > STRIP:
                 unfit.add(at)
@@ -213,12 +221,10 @@ def aligned(slot: int) -> int:
     return slot + -slot % CACHE_LINE
 
 
-def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Operand]],
-                    pieces: dict[int, list[tuple[int, list[int]]]]) -> dict[int, Room]:
-    """Results that only their own run reads need only the room of a strip, and of what readers look back: by line."""
+def outside_of_runs(program: Emitter, read: dict[int, list[Operand]],
+                    pieces: dict[int, list[tuple[int, list[int]]]]) -> Any:
+    """By slot: whether somebody else reads it than lines that read it in a row."""
     steps = program.steps
-    if not any(steps[k].kind == "line" and steps[k].n > STRIP for k in read):
-        return {}
     outside = np.zeros(program.n_slots + 1, bool)
     outside[program.place[program.wanted]] = True
     for k, step in enumerate(steps):
@@ -234,17 +240,47 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Ope
             for slots in step.operands:
                 if slots is not None and len(slots):
                     outside[slots if step.extra.get("placed") else program.place[slots]] = True
-    rooms = rooms_of(program, read, pieces, outside)
+    return outside
+
+
+def pair_up(program: Emitter, rooms: dict[int, Room], read: dict[int, list[Operand]],
+            pieces: dict[int, list[tuple[int, list[int]]]]) -> dict[int, int]:
+    """By line: the one other that reads its result, where it reads element by element and one loop can do both."""
+    steps = program.steps
+    readers: dict[int, set[int]] = {}
+    for k, rows in pieces.items():
+        for _, those in rows:
+            for p in those:
+                readers.setdefault(p, set()).add(k)
+    handed: dict[int, int] = {}
+    taken: set[int] = set()
+    for p in rooms:
+        if len(readers[p]) > 1 or p in taken or steps[p].op not in ARITHMETIC:
+            continue
+        (k,) = readers[p]
+        step, out = steps[k], program.out_of(steps[p])
+        simple = all(index < 0 and on != 2 for base, on, index, _ in read[k])
+        if (k not in taken and k not in handed and step.kind == "line" and simple
+                and (step.op in ARITHMETIC or step.op == OPCODE["negative"]) and step.n == steps[p].n
+                and step.lag == steps[p].lag and all(base == out for base, those in pieces[k] if p in those)):
+            handed[p] = k
+            taken.add(k)
+    return handed
+
+
+def give_rooms(program: Emitter, order: list[int], rooms: dict[int, Room], handed: dict[int, int],
+               pieces: dict[int, list[tuple[int, list[int]]]]) -> None:
+    """Give the rooms their slots; those without history are used again."""
     last: dict[Room, int] = {}                        # the last reader in the run gives the room back
     for at, k in enumerate(order):
         for _, those in pieces.get(k, []):
             if those[0] in rooms:
-                last[rooms[those[0]]] = at
+                last[rooms[those[0]]] = at + (k in handed)
     free: list[int] = []
     ends: dict[int, list[int]] = {}
     for at, k in enumerate(order):
         room = rooms.get(k)
-        if room is not None and room.start < 0:
+        if room is not None and room.start < 0 and k not in handed:
             if room.history:                          # has to last from strip to strip
                 room.start = aligned(program.n_slots + room.history)
                 program.n_slots = room.start + STRIP
@@ -255,4 +291,33 @@ def scratch_outputs(program: Emitter, order: list[int], read: dict[int, list[Ope
                 room.start = free.pop()
                 ends.setdefault(last[room], []).append(room.start)
         free += ends.pop(at, [])
-    return rooms
+
+
+class Plan:
+    """What is executed when, and what stays in cache.
+
+    Attributes
+    ----------
+    order : list of int
+        The steps in the order of execution.
+    pieces : dict
+        See `Rounds`.
+    rooms : dict
+        By line: where its result has its room, of those that only lines of their run read.
+    handed : dict
+        By line: the next one, which takes its result from a register.
+    """
+
+    def __init__(self, program: Emitter, read: dict[int, list[Operand]]) -> None:
+        steps = program.steps
+        self.pieces = Rounds(program, read).pieces
+        self.order = sorted(range(len(steps)), key=lambda k: (steps[k].level, steps[k].in_run, steps[k].run, k))
+        self.rooms: dict[int, Room] = {}
+        self.handed: dict[int, int] = {}
+        if any(steps[k].kind == "line" and steps[k].n > STRIP for k in read):
+            self.rooms = rooms_of(program, read, self.pieces, outside_of_runs(program, read, self.pieces))
+            self.handed = pair_up(program, self.rooms, read, self.pieces)
+            before = {k: p for p, k in self.handed.items()}
+            self.order = [j for k in self.order if k not in self.handed
+                          for j in ([before[k], k] if k in before else [k])]
+            give_rooms(program, self.order, self.rooms, self.handed, self.pieces)

@@ -6,6 +6,7 @@ collect them is a copy of the whole; here the large pieces are made in their pla
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,10 @@ def pieces_of(slots: Any) -> list[tuple[int, int, int]]:
     if len(slots) < SHORTEST or len(breaks) >= MOST_PIECES:
         return []
     starts = [0, *breaks.tolist(), len(slots)]
-    return [(at, int(slots[at]), end - at) for at, end in zip(starts, starts[1:], strict=False)]
+    return [(at, int(slots[at]), end - at) for at, end in pairwise(starts)]
 
 
-def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[int, list[Any]]:
+def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[int, int]], list[Any]]:
     """Make pieces of arrays where they belong.
 
     Parameters
@@ -41,14 +42,14 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[int, list[Any]]:
 
     Returns
     -------
-    moved : int
-        How many pieces are made in their places.
+    moved : dict
+        By first slot of a piece: where it is made now, and its length.
     wanted : list of arrays
         Where the same values stand now.
     """
     makers = makers_of(code)
     straddled = Straddled(code)
-    moved: dict[int, tuple[int, int]] = {}            # first slot of a piece -> where it is made now, its length
+    moved: dict[int, tuple[int, int]] = {}
     blocks: list[Block] = []
     made: list[Any] = []
 
@@ -78,7 +79,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[int, list[Any]]:
     if moved:
         rename(code, blocks, moved)
     code.blocks = blocks
-    return len(moved), [code.current[slots] if moved else slots for slots in made]
+    return moved, [code.current[slots] if moved else slots for slots in made]
 
 
 def makers_of(code: Listing) -> dict[int, Block]:

@@ -25,8 +25,8 @@ SMALLEST = 12
 class Step:
     """Something to be executed: a line (map over slots in a row), a stretch of scalar records, or a block.
 
-    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results. ``level``, ``run`` and ``lag``
-    say when it is executed, see fuse.py.
+    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results. ``level``, ``run`` and
+    ``lag`` say when it is executed, see fuse.py.
     """
 
     kind: str
