@@ -41,7 +41,7 @@ nothing = -0.0
 CONSTANTS = {"pi": pi, "inf": inf, "nan": nan, "ln2": ln2, "ln10": 2.302585092994046, "nothing": nothing}
 
 #: Rows for the engine's own use; all others are functions of the package.
-INTERNAL = frozenset({"keep", "drop", "stop", "absent", "flow"})
+INTERNAL = frozenset({"keep", "drop", "stop", "absent", "flow", "tanh_slope"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,11 +320,14 @@ OPS = (
              points=((-0.0, -0.0, 1.0), (-inf, -inf, inf))),
     external("cosh", "sinh(x)", libm="cosh", domain=((-20.0, 20.0),), summary="Hyperbolic cosine.",
              points=((0.0, 1.0, 0.0), (-inf, inf, -inf))),
-    # Far out 1 - v * v has no digits left; near 0 it has all, and no kink from fabs at higher orders.
-    external("tanh", "where(fabs(x) < 1, (1 - v) * (1 + v), 4 * exp(-2 * fabs(x)) / square(1 + exp(-2 * fabs(x))))",
-             libm="tanh", domain=((-40.0, 40.0),), summary="Hyperbolic tangent.",
+    external("tanh", "tanh_slope(x)", libm="tanh", domain=((-40.0, 40.0),), summary="Hyperbolic tangent.",
              points=((-0.0, -0.0, 1.0), (inf, 1.0, 0.0), (40.0, 1.0, 7.21940555138166e-35),
                      (-800.0, -1.0, 0.0), (nan, nan, nan))),
+    # 1 - tanh(x)**2 has no digits left far out. The row's own slope keeps the kink of fabs out of higher orders.
+    unary("tanh_slope", "4 * exp(-2 * fabs(x)) / square(1 + exp(-2 * fabs(x)))", "-2 * tanh(x) * v",
+          domain=((-40.0, 40.0),), ulp=4, summary="The slope of tanh.",
+          points=((0.0, 1.0, 0.0), (inf, 0.0, 0.0), (40.0, 7.21940555138166e-35, -1.443881110276332e-34),
+                  (nan, nan, nan))),
     external("arcsinh", "1 / hypot(1, x)", libm="asinh", domain=((-100.0, 100.0),), summary="Inverse hyperbolic sine.",
              points=((-0.0, -0.0, 1.0), (inf, inf, 0.0), (-1e200, -461.2101657793691, 1e-200))),
     external("arccosh", "1 / (sqrt(x - 1) * sqrt(x + 1))", libm="acosh", domain=((1.01, 100.0),),

@@ -144,7 +144,8 @@ ORACLES = {
     "sin": mp.sin, "cos": mp.cos, "tan": mp.tan, "arcsin": mp.asin, "arccos": mp.acos, "arctan": mp.atan,
     "hypot": lambda x, y: mp.sqrt(x * x + y * y), "arctan2": mp.atan2, "deg2rad": lambda x: x * mp.pi / 180,
     "rad2deg": lambda x: x * 180 / mp.pi, "sinc": sinc,
-    "sinh": mp.sinh, "cosh": mp.cosh, "tanh": mp.tanh, "arcsinh": mp.asinh, "arccosh": mp.acosh, "arctanh": mp.atanh,
+    "sinh": mp.sinh, "cosh": mp.cosh, "tanh": mp.tanh, "tanh_slope": lambda x: mp.sech(x) ** 2,
+    "arcsinh": mp.asinh, "arccosh": mp.acosh, "arctanh": mp.atanh,
     "less": operator.lt, "less_equal": operator.le, "greater": operator.gt, "greater_equal": operator.ge,
     "equal": operator.eq, "not_equal": operator.ne, "isnan": mp.isnan, "isinf": mp.isinf, "isfinite": mp.isfinite,
     "logical_and": lambda x, y: bool(x) and bool(y), "logical_or": lambda x, y: bool(x) or bool(y),
@@ -177,7 +178,7 @@ REFERENCES = {
     "softplus": lambda x: np.logaddexp(0.0, x), "relu": lambda x: np.maximum(x, 0.0) + 0.0,
     "leaky_relu": lambda x, y: np.where(x > 0, x, y * x), "elu": lambda x, y: np.where(x > 0, x, y * np.expm1(x)),
     "silu": lambda x: x * scipy.special.expit(x), "gelu": lambda x: x * scipy.special.ndtr(x),
-    "polygamma": scipy.special.polygamma,
+    "polygamma": scipy.special.polygamma, "tanh_slope": lambda x: 1 / np.cosh(x) ** 2,
     "absent": lambda x: (x == 0) & np.signbit(x),
     "flow": lambda x, y: np.where((y == 0) & np.signbit(y), -0.0, x * y + 0.0),
 }
