@@ -85,22 +85,17 @@ def logsumexp(a: Value, axis: Axis = None, b: Value = None, keepdims: bool = Fal
     infinite = np.isinf(m)
     shift = np.where(infinite, 0.0, m)
     # The largest element, exp(0) = 1, is taken out of the sum: log1p keeps the digits of what the others add.
-    others = np.exp(x - shift) - one_of_the_largest(values, m, axis)
-    out = np.log1p(np.sum(others, axis=axis, keepdims=keepdims)) + fitted(shift, axis, keepdims)
+    out = np.log1p(others(x, shift, values == m, axis, keepdims)) + fitted(shift, axis, keepdims)
     if not np.any(infinite):
         return out
     return np.where(fitted(infinite, axis, keepdims), np.max(x, axis=axis, keepdims=keepdims), out)
 
 
-def one_of_the_largest(values: Array, m: Array, axis: Axis) -> Array:
-    """1 at the first of the largest elements over the axes, 0 elsewhere."""
-    axes = tuple(range(values.ndim)) if axis is None else np.lib.array_utils.normalize_axis_tuple(axis, values.ndim)
-    last = tuple(range(-len(axes), 0))
-    equal = np.moveaxis(values == m, axes, last)
-    rows_ = equal.reshape(*equal.shape[:equal.ndim - len(axes)], -1)
-    first = rows_ & (np.cumsum(rows_, axis=-1) == 1)
-    ones: Array = np.moveaxis(first.reshape(equal.shape), last, axes).astype(np.float64)
-    return ones
+def others(x: Value, m: Array, tops: Array, axis: Axis, keepdims: bool) -> Value:
+    """The sum of exp(x - m) without one of the largest elements, `tops`, each of which is 1."""
+    ones = tops.astype(np.float64)
+    return (np.sum(np.exp(x - m) - ones, axis=axis, keepdims=keepdims)
+            + (np.sum(ones, axis=axis, keepdims=keepdims) - 1.0))
 
 
 def fitted(kept: Value, axis: Axis, keepdims: bool) -> Value:
@@ -168,6 +163,4 @@ def log_softmax(x: Value, axis: Axis = None) -> Value:
     values = facts(a)
     m = largest(values, axis)
     # As in logsumexp the largest element is taken out of the sum, where it is finite.
-    one = one_of_the_largest(values, m, axis)
-    rest = np.sum(np.exp(a - m) - one, axis=axis, keepdims=True) + (np.sum(one, axis=axis, keepdims=True) - 1.0)
-    return a - m - np.log1p(rest)
+    return a - m - np.log1p(others(a, m, values == m, axis, keepdims=True))
