@@ -471,6 +471,35 @@ cdef class _References:
             dy = b.value
         return standing_at(put_scalar(t, op, a.slot, b.slot if two else 0, v, dx, dy), NULL, v)
 
+    cdef int stored(self, Term a, Term b, int *order) except -1:
+        """The axes of the iteration shape from the outermost in memory to the innermost, as one that has all of them has them.
+
+        A record's iteration may have changed places of axes; results stored the same way would be read across.
+        """
+        cdef Layout shape = self.shape, layout
+        cdef Py_ssize_t d, j, k, n = shape.ndim
+        cdef const Py_ssize_t *steps
+        for d in range(n):
+            order[d] = <int>d
+        for j in range(3):
+            if j and (a.layout if j == 1 else b.layout) is NULL:
+                continue
+            layout = shape if j == 0 else <Layout>a.layout if j == 1 else <Layout>b.layout
+            if layout.ndim != n:
+                continue
+            steps = &layout.dims[n]
+            for d in range(n):
+                if shape.dims[d] > 1 and steps[d] == 0:
+                    break
+            else:
+                for d in range(1, n):
+                    k = d
+                    while k and abs(steps[order[k - 1]]) < abs(steps[order[k]]):
+                        order[k - 1], order[k] = order[k], order[k - 1]
+                        k -= 1
+                return 0
+        return 0
+
     cdef Term emit_map(self, int op, Term a, Term b, Layout summed) except *:
         """Record a map over the iteration shape, without the axes that no operand moves along.
 
@@ -479,11 +508,14 @@ cdef class _References:
         cdef Tape t = self.tape
         cdef Py_ssize_t dims[64]
         cdef Py_ssize_t steps[64]
+        cdef int order[64]
         cdef Py_ssize_t d, k, n = self.shape.ndim, size = 1
         cdef bint two = fa_rows[op].arity == 2
         cdef Layout l
         cdef Wide *w
-        for d in range(n - 1, -1, -1):
+        self.stored(a, b, order)
+        for k in range(n - 1, -1, -1):
+            d = order[k]
             dims[d] = self.shape.dims[d] if moves(a, d) or (two and moves(b, d)) else 1
             steps[d] = 0
             if dims[d] > 1 and (summed is None or summed.dims[n + d] != 0):
