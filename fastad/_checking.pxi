@@ -232,4 +232,30 @@ cdef int check_single(Code code, object p, int kind) except -1:
             first += 1 + 2 * nd
             if _ == 0:
                 within(first, 1, len(pool), "a call")
+        if p["op"]:
+            check_native(p["op"], pool, p["first"])
+    return 0
+
+
+cdef int check_native(int op, object pool, Py_ssize_t first) except -1:
+    """Check that a call that needs no Python has the operands and numbers that go with it."""
+    cdef Py_ssize_t n_in = 2 if op < 3 else 1, n_out, last = first + 2 * n_in + 4
+    if not 0 < op < len(NATIVE):
+        bad("an opcode")
+    within(first, 2 * n_in + 4, len(pool), "a call")
+    n_out = pool[first + 1 + 2 * n_in]
+    if pool[first] != n_in or n_out != 1:
+        bad("a call")
+    within(last, 1 if op < 3 else 3, len(pool), "a call")
+    sizes = [int(pool[first + 2 + 2 * j]) for j in range(n_in)]
+    out = int(pool[last - 1])
+    numbers = [int(z) for z in pool[last:last + (1 if op < 3 else 3)]]
+    if min(numbers) < 1 or max(numbers) > 1 << 40:
+        bad("a call")
+    if op == 1 and (sizes[0] % numbers[0] or out != sizes[1] * numbers[0]):
+        bad("a call")
+    if op == 2 and (out % numbers[0] or sizes[0] != sizes[1] * numbers[0]):
+        bad("a call")
+    if op > 2 and (sizes[0] != numbers[0] * numbers[1] * numbers[2] or out != numbers[0] * numbers[2]):
+        bad("a call")
     return 0

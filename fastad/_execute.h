@@ -185,27 +185,49 @@ static void add_rows(ssize n, ssize width, const double *x, ssize sx, double *v,
     }
 }
 
-/* v += the rows of a matrix one after the other; some columns at a time, whose sums stay in registers. */
-#define COLUMNS 8
+/* v += the rows of a matrix one after the other. Neighbouring short rows are added up side by side first, as one long row. */
 static void add_columns(ssize n, ssize width, const double *x, ssize sx, double *v) {
-    for (; width > 0; width -= COLUMNS, x += COLUMNS, v += COLUMNS) {
-        double s[COLUMNS];
-        const ssize m = width < COLUMNS ? width : COLUMNS;
-        for (ssize i = 0; i < m; i++) s[i] = v[i];
-        if (m == COLUMNS) for (ssize k = 0; k < n; k++) for (ssize i = 0; i < COLUMNS; i++) s[i] += x[k * sx + i];
-        else for (ssize k = 0; k < n; k++) for (ssize i = 0; i < m; i++) s[i] += x[k * sx + i];
-        for (ssize i = 0; i < m; i++) v[i] = s[i];
-    }
+    double s[RUN_STRIP];
+    const ssize side = sx == width ? RUN_STRIP / 2 / width : 1, wide = side * width;
+    ssize k = 0;
+    fill(wide, -0.0, s);
+    for (; k + side <= n; k += side) fa_add_into(wide, x + k * sx, s);
+    for (ssize i = 0; i < side; i++) for (ssize j = 0; j < width; j++) v[j] += s[i * width + j];
+    for (; k < n; k++) for (ssize j = 0; j < width; j++) v[j] += x[k * sx + j];
 }
 
-/* Sums over one axis of a matrix with short rows, where a call for each row would cost more than the row; whether it was one. */
-static int add_matrix(const int64_t *layout, const double *x, double *v) {
-    const int64_t *n = layout + 1, *sv = n + 2, *sx = sv + 2;
-    if (layout[0] != 2 || (sv[0] != 0) == (sv[1] != 0)) return 0;
-    const int kept = sv[0] == 0, summed = !kept;
-    if (sx[summed] == 1 && n[summed] <= SHORT_ROW) add_rows((ssize)n[kept], (ssize)n[summed], x, (ssize)sx[kept], v, (ssize)sv[kept]);
-    else if (sx[kept] == 1 && sv[kept] == 1 && n[kept] <= SHORT_ROW) add_columns((ssize)n[summed], (ssize)n[kept], x, (ssize)sx[summed], v);
-    else return 0;
+/* v += sums of f(x, y) over one axis of matrices with short rows, where a call for each row would cost more than the row:
+ * over each row, or down the columns. Whether it was such a map. */
+static int add_matrices(int op, const int64_t *layout, const double *x, const double *y, double *v) {
+    const ssize nd = (ssize)layout[0], last = nd - 1, r = nd - 2;
+    const int64_t *n = layout + 1, *sv = n + nd, *sx = sv + nd, *sy = sx + nd;
+    if (nd < 2 || n[last] > SHORT_ROW || sx[last] != 1 || (y && sy[last] != 1)) return 0;
+    const int columns = sv[last] == 1 && sv[r] == 0;
+    if (!columns && (sv[last] != 0 || sv[r] == 0)) return 0;
+    const ssize width = (ssize)n[last], some = op == OP_positive ? (ssize)n[r] : RUN_STRIP / width;
+    const int dense = sx[r] == width && (!y || sy[r] == width);
+    double made[RUN_STRIP];
+    int64_t outer[4 * MAX_DIMS + 5];                  /* the axes without the last two, and one of length 1 for the walk */
+    outer[0] = r + 1;
+    for (ssize j = 0; j < 4; j++)
+        for (ssize d = 0; d <= r; d++) outer[1 + j * (r + 1) + d] = d < r ? layout[1 + j * nd + d] : 1;
+    fa_walk w;
+    walk_start(&w, outer);
+    do for (ssize k = 0; k < (ssize)n[r]; k += some) {
+        const ssize m = (ssize)n[r] - k < some ? (ssize)n[r] - k : some;
+        const double *a = x + w.x + k * sx[r], *b = y ? y + w.y + k * sy[r] : 0;
+        double *to = v + w.v + (columns ? 0 : k * sv[r]);
+        ssize step = (ssize)sx[r];
+        if (op != OP_positive) {
+            if (dense) fa_kernels[op].forward(m * width, a, b, made);
+            else for (ssize i = 0; i < m; i++) fa_kernels[op].forward(width, a + i * sx[r], b ? b + i * sy[r] : 0, made + i * width);
+            a = made;
+            step = width;
+        }
+        if (columns) add_columns(m, width, a, step, to);
+        else add_rows(m, width, a, step, to, (ssize)sv[r]);
+    }
+    while (walk_next(&w, outer));
     return 1;
 }
 
@@ -213,8 +235,9 @@ static int add_matrix(const int64_t *layout, const double *x, double *v) {
 static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes, const fa_region *regions) {
     const int64_t *layout = pool + p->first;
     int64_t wider[4 * MAX_DIMS + 5];
-    if (lanes == 1 && p->kind == K_ADD && p->op == OP_positive
-        && add_matrix(layout, operand_at(p->a, p->ra, regions, w, 1), w + p->v)) return;
+    if (lanes == 1 && p->kind == K_ADD
+        && add_matrices(p->op, layout, operand_at(p->a, p->ra, regions, w, 1),
+                        p->b >= 0 ? operand_at(p->b, p->rb, regions, w, 1) : 0, w + p->v)) return;
     if (lanes > 1) {
         const int64_t nd = layout[0];
         wider[0] = nd + 1;
@@ -245,6 +268,64 @@ static void execute_matmul(const int64_t *p, const double *a, const double *b, d
             }
 }
 
+/* ---- calls that need no Python -------------------------------------------------------------------------------
+ * What stands in the pool for a call, operands and results as (slot, size), is followed by the numbers named here. */
+enum fa_native { N_NONE, N_TAKE, N_PUT_ADD, N_MAXIMUM, N_MINIMUM, N_COUNT };
+
+/* The row that a number selects; negative ones count from the end. -1: there is none. */
+static inline ssize row_at(double position, ssize rows) {
+    if (!(position >= (double)-rows && position < (double)rows)) return -1;
+    return position < 0.0 ? (ssize)position + rows : (ssize)position;
+}
+
+/* Rows of `width` elements (pool: width) by their positions, or added up at their positions; 0 where there is no such row. */
+static int take_rows(int adds, const int64_t *p, double *w, ssize lanes) {
+    const ssize width = (ssize)p[8], step = width * lanes, count = (ssize)p[4], rows = (ssize)(adds ? p[7] : p[2]) / width;
+    const double *x = w + p[1] * lanes, *at = w + p[3] * lanes;
+    double *v = w + p[6] * lanes;
+    if (adds) fill(rows * step, -0.0, v);
+    for (ssize k = 0; k < count; k++)
+        for (ssize l = 0; l < lanes; l++) {
+            const ssize row = row_at(at[k * lanes + l], rows);
+            if (row < 0) return 0;
+            const double *from = x + (adds ? k : row) * step + l;
+            double *to = v + (adds ? row : k) * step + l;
+            if (adds) for (ssize j = 0; j < step; j += lanes) to[j] += from[j];
+            else for (ssize j = 0; j < step; j += lanes) to[j] = from[j];
+        }
+    return 1;
+}
+
+/* The largest (sign 1) or smallest (sign -1) elements along the middle one of three axes (pool: their lengths). */
+static void extrema(double sign, const int64_t *p, double *w, ssize lanes) {
+    const ssize outer = (ssize)p[6], n = (ssize)p[7], inner = (ssize)p[8] * lanes;
+    const double *x = w + p[1] * lanes;
+    double *v = w + p[4] * lanes;
+    for (ssize o = 0; o < outer; o++, v += inner, x += n * inner) {
+        if (inner == 1) {
+            double m = x[0];
+            for (ssize k = 1; k < n; k++) m = sign * x[k] > sign * m || x[k] != x[k] ? x[k] : m;
+            *v = m;
+            continue;
+        }
+        memcpy(v, x, (size_t)inner * sizeof(double));
+        for (ssize k = 1; k < n; k++) {
+            const double *restrict t = x + k * inner;
+            double *restrict m = v;
+            for (ssize i = 0; i < inner; i++) m[i] = sign * t[i] > sign * m[i] || t[i] != t[i] ? t[i] : m[i];
+        }
+    }
+}
+
+/* Whether a call could be carried out; else its rule has to be, which also knows what is wrong. */
+static int native_call(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes) {
+    switch (p->op) {
+    case N_TAKE: case N_PUT_ADD: return take_rows(p->op == N_PUT_ADD, pool + p->first, w, lanes);
+    case N_MAXIMUM: case N_MINIMUM: extrema(p->op == N_MAXIMUM ? 1.0 : -1.0, pool + p->first, w, lanes); return 1;
+    default: return 0;
+    }
+}
+
 /* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has raised. */
 static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
                         const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
@@ -270,6 +351,9 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             else execute_matmul(pool + p->first, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes, lanes);
             break;
         case K_GATHER: collect_slots((ssize)p->n, pool + p->ia, w, lanes, w + p->v * lanes); break;
+        case K_CALL:
+            if (!native_call(p, pool, w, lanes)) return i;
+            break;
         case K_COPY: memcpy(w + p->v * lanes, w + p->a * lanes, (size_t)(p->n * lanes) * sizeof(double)); break;
         default: return i;
         }

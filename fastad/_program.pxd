@@ -55,6 +55,7 @@ cdef class Evaluator:
     cdef readonly list inputs, captures, frozen, results    # as given to __init__
     cdef readonly object guards, expected       # slots that Python acted on, and the values they have to have
     cdef readonly list dims                     # the shape of each input
+    cdef public list whole                      # for each input whether it is a whole number; None: no input is
     cdef list capture_dims                      # and of each captured array
     cdef Py_ssize_t n_inputs, n_results
     cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 KINDS: tuple[str, ...]
 INSTRUCTION: np.dtype[np.void]
 SCALAR: np.dtype[np.void]
+NATIVE: tuple[str, ...]
 STRIP: int
 
 class Workspace: ...
@@ -39,6 +40,7 @@ class Evaluator:
     def inputs(self) -> list[tuple[int, tuple[int, ...]]]: ...
     @property
     def captures(self) -> list[tuple[NDArray[Any], int]]: ...
+    whole: list[bool] | None
     @property
     def frozen(self) -> list[tuple[NDArray[Any], NDArray[Any]]]: ...
     @property

@@ -3,9 +3,10 @@ from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED, PyArray_ISBEHAVED_RO,
-    PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
+    NPY_DOUBLE, NPY_INT64, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED,
+    PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
 )
 
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
@@ -24,9 +25,25 @@ cdef extern from "<math.h>" nogil:
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <sys/mman.h>
+    /* Ask for large pages, as NumPy does for large arrays: a workspace of many arrays misses fewer entries of the page table. */
+    static void fa_large_pages(void *p, size_t n) {
+        const uintptr_t page = 4096, first = ((uintptr_t)p + page - 1) / page * page, last = ((uintptr_t)p + n) / page * page;
+        if (last > first) (void)madvise((void *)first, last - first, MADV_HUGEPAGE);
+    }
+    #else
+    static void fa_large_pages(void *p, size_t n) { (void)p; (void)n; }
+    #endif
+    """
+    void fa_large_pages(void *p, size_t n) noexcept nogil
+
 import_array()
 
 cdef object float64 = np.float64
+cdef int64_t EXACT = 1 << 53          # integers up to here are float64 numbers
 cdef object tracing = variable.in_python
 cdef object clock = perf_counter_ns
 
@@ -38,6 +55,7 @@ cdef enum:
     CACHE_LINE = 64
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
+    HUGE = 1 << 22                    # bytes from which large pages pay
     POLL = 1 << 21                    # a batch looks for signals after so many numbers
     CLOCKED = 5000                    # nanoseconds that a clock measures well
     SHORT = 2000                      # and so much is not worth letting go of the GIL
@@ -46,6 +64,8 @@ KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gat
 INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
                        + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "history")])
 SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
+#: Calls that need no Python, by their opcodes.
+NATIVE = ("", "take", "put_add", "maximum", "minimum")
 STRIP = RUN_STRIP
 assert INSTRUCTION.itemsize == SIZE
 
@@ -101,7 +121,7 @@ cdef class Code:
     cdef Workspace workspace(self, Py_ssize_t lanes):
         """The memory for one call; constants stand in it already."""
         cdef Workspace space
-        cdef Py_ssize_t k, l, n = PyArray_DIM(<ndarray>self.image, 0)
+        cdef Py_ssize_t k, l, size, n = PyArray_DIM(<ndarray>self.image, 0)
         if lanes == 1 and self.free:
             return self.free.pop()
         if lanes > 1:
@@ -110,9 +130,12 @@ cdef class Code:
                     return self.wide.pop(k)
         space = Workspace.__new__(Workspace)
         space.lanes = lanes
-        space.memory = PyMem_RawMalloc((self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double) + CACHE_LINE)
+        size = (self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double) + CACHE_LINE
+        space.memory = PyMem_RawMalloc(size)
         if space.memory is NULL:
             raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's workspace")
+        if size >= HUGE:
+            fa_large_pages(space.memory, size)
         space.w = <double *>((<uintptr_t>space.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         space.work = space.w + self.n_slots * lanes
         space.regions = <Region *>PyMem_RawMalloc((len(self.regions) + 1) * sizeof(Region))
@@ -160,9 +183,13 @@ cdef class Code:
                     at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             else:
                 at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
-            k += 2
             if at < 0:
                 return -1
+            if at < stop:                             # a call that needs its rule after all
+                self.call(at, space)
+                at += 1
+                continue
+            k += 2
             if at == n:
                 break
             if self._stops[k]:
@@ -182,10 +209,15 @@ cdef class Code:
                 space.errors, space.failing = None, False
         while True:
             at = execute(self._instructions, at, self._stops[k], self._scalars, self._pool, space.w, space.lanes, space.work, regions)
-            k += 2
             if at < 0:
                 with gil:
                     return -1                         # a signal has raised
+            if at < self._stops[k]:                   # a call that needs its rule after all
+                with gil:
+                    self.call(at, space)
+                at += 1
+                continue
+            k += 2
             if at >= n:
                 return 0
             if cancel is not NULL and cancel[0]:
@@ -251,6 +283,16 @@ cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
 cdef bint unchanged(array, copy) except -1:
     """Whether a frozen array is what it was."""
     return np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f")
+
+
+cdef bint whole_numbers(Py_ssize_t n, const int64_t *x, double *out) noexcept:
+    """Copy integers; whether all are float64 numbers for certain."""
+    cdef Py_ssize_t i
+    cdef bint exact = True
+    for i in range(n):
+        out[i] = <double>x[i]
+        exact &= -EXACT <= x[i] <= EXACT
+    return exact
 
 
 include "_rows.pxi"
@@ -343,6 +385,8 @@ cdef class Evaluator:
     cdef int load(self, Workspace space, object leaves) except -1:
         """Copy the arguments in; -2 when one is not what the program was made for."""
         cdef Py_ssize_t k, size, region
+        cdef long long whole
+        cdef int overflow
         cdef double *w
         cdef object x
         if len(leaves) != self.n_inputs:
@@ -355,6 +399,21 @@ cdef class Evaluator:
                 if <tuple>self.dims[k]:
                     return -2
                 w[0] = PyFloat_AS_DOUBLE(x)
+                continue
+            if PyLong_CheckExact(x):
+                whole = PyLong_AsLongLongAndOverflow(x, &overflow)
+                if <tuple>self.dims[k] or overflow or not -EXACT <= whole <= EXACT:
+                    return -2
+                w[0] = <double>whole
+                continue
+            if type(x) is ndarray and PyArray_TYPE(<ndarray>x) == NPY_INT64 and PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
+                    and PyArray_ISBEHAVED_RO(<ndarray>x):
+                if not same_shape(<ndarray>x, <tuple>self.dims[k]) \
+                        or not whole_numbers(size, <const int64_t *>PyArray_DATA(<ndarray>x), w):
+                    return -2
+                if self.region_of[k] >= 0:
+                    region = self.region_of[k]
+                    space.regions[region].data = w
                 continue
             if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
                     or not PyArray_ISBEHAVED_RO(<ndarray>x):
@@ -528,6 +587,7 @@ cdef class Evaluator:
         cdef Code code = self.code
         cdef Py_ssize_t k, i, j, last, m, n = PyArray_DIM(<ndarray>code.instructions, 0)
         cdef object before, kinds = code.instructions["kind"].tolist(), counts = code.instructions["count"].tolist()
+        cdef object calls = ((code.instructions["kind"] == 9) & (code.instructions["op"] == 0)).tolist()
         cdef double[::1] best = np.full(n, np.inf)
         cdef double elapsed, idle = np.inf
         for i in range(1000):
@@ -539,10 +599,10 @@ cdef class Evaluator:
             k = 0
             while k < n:
                 last = k + 1 + (counts[k] if kinds[k] == 1 else 0)
-                m = 1 if kinds[k] == 9 or i == 0 else <Py_ssize_t>min(max(CLOCKED / max(best[k], 1.0), 1.0), 1000.0)
+                m = 1 if calls[k] or i == 0 else <Py_ssize_t>min(max(CLOCKED / max(best[k], 1.0), 1.0), 1000.0)
                 before = clock()
                 for j in range(m):
-                    if kinds[k] == 9:
+                    if calls[k]:
                         code.call(k, space)
                     elif execute(code._instructions, k, last, code._scalars, code._pool, space.w, 1, space.work, space.regions) < 0:
                         PyErr_CheckSignals()
@@ -641,11 +701,19 @@ cdef class Evaluator:
         return 0
 
 
-cdef inline bint plain_numbers(tuple args) noexcept:
-    """Whether all arguments are Python floats and float64 arrays: of the kind that was traced, if their shapes are."""
+cdef inline bint plain_numbers(tuple args, list whole) noexcept:
+    """Whether all arguments are floats and float64 arrays, or (where `whole` says so) int and int64 arrays.
+
+    Then they are of the kind that was traced, if their shapes are.
+    """
+    cdef Py_ssize_t k = 0
     for x in args:
-        if not PyFloat_Check(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE):
+        if whole is not None and k < len(whole) and whole[k]:
+            if not PyLong_CheckExact(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_INT64):
+                return False
+        elif not PyFloat_Check(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE):
             return False
+        k += 1
     return True
 
 
@@ -655,7 +723,7 @@ cdef class Replay:
 
     def __call__(self, *args, **kwargs):
         """The value of the function."""
-        if self.quick_value is not None and not kwargs and plain_numbers(args) and not tracing():
+        if self.quick_value is not None and not kwargs and plain_numbers(args, self.quick_value.whole) and not tracing():
             made = self.quick_value(args)
             if type(made) is list:
                 return (<list>made)[0]
@@ -685,7 +753,7 @@ cdef class Replay:
         >>> float(value), gradient
         (5.0, array([2., 4.]))
         """
-        if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args) and not tracing():
+        if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args, self.quick_grad.whole) and not tracing():
             made = self.quick_grad(args)
             if type(made) is list:
                 if self.several:
@@ -710,7 +778,7 @@ cdef class Replay:
     def quick_matrix(self, str kind, tuple args):
         """A Jacobian or Hessian by the program of the last call; None when it does not fit."""
         found = self.quick_matrices.get(kind)
-        if found is None or not plain_numbers(args) or tracing():
+        if found is None or not plain_numbers(args, None) or tracing():
             return None
         evaluator, places, shape = found
         made = evaluator(args)
@@ -758,7 +826,7 @@ cdef class Bound:
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator
         cdef Py_ssize_t k
-        if self.quick and plain_numbers(args) and e.load(self.space, args) == 0 \
+        if self.quick and plain_numbers(args, e.whole) and e.load(self.space, args) == 0 \
                 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
             if e.direct:
                 for k in range(1, e.n_results):

@@ -26,7 +26,7 @@ def stops(instructions):
     for k, kind in enumerate(instructions["kind"].tolist()):
         if kind == 2 or kind == 11:                   # the lines of a run go with it
             continue
-        if kind == 9:
+        if kind == 9 and not instructions["op"][k]:
             rows += [k, work > SHORT, 1]
             work = 0
             continue

@@ -116,6 +116,7 @@ VALUE_FREE = {
     "take axis": lambda x: np.take(x.reshape(2, 3), np.argmax(x) % 3, axis=1),
     "take_along_axis": lambda x: np.take_along_axis(x.reshape(2, 3), np.argsort(x.reshape(2, 3), axis=1), 1),
     "row by index": lambda x: x.reshape(3, 2)[np.argmax(x) // 2],
+    "column by index": lambda x: x.reshape(3, 2)[:, np.argmax(x) % 2],
     "pair": lambda x: x.reshape(3, 2)[np.argmax(x) // 2, 1],
     "searchsorted": lambda x: np.searchsorted(np.sort(x), 0.3),
     "searchsorted data": lambda x: np.searchsorted(np.sort(DATA), x),
@@ -589,7 +590,7 @@ def test_primitives_are_rebuilt_from_their_parameters():
     import json
 
     found = set()
-    for name in ("argmax", "max", "prod", "cumsum", "cumprod", "row by index", "take axis", "frexp", "median"):
+    for name in ("argmax", "max", "prod", "cumsum", "cumprod", "row by index", "column by index", "frexp", "median"):
         for record in Traced(VALUE_FREE[name], vectors()[0]).records:
             rule = record.get("rule")
             if rule is not None:

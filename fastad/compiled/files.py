@@ -265,7 +265,7 @@ def shape_of(dims: Any) -> tuple[int, ...]:
 
 def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: Any) -> Program:
     """One program of the header; `codes` turns the opcodes of the file into ours."""
-    from .._program import INSTRUCTION, KINDS, SCALAR
+    from .._program import INSTRUCTION, KINDS, NATIVE, SCALAR
     from ..numpy_api.traced import PRIMITIVES
 
     def table(number: int, dtype: Any) -> Any:
@@ -285,6 +285,10 @@ def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: A
         if has_op.any() and (ops[has_op].min() < 1 or ops[has_op].max() >= len(codes)):
             damaged("an opcode is none")
         ops[has_op] = codes[ops[has_op]]
+        if "kind" in dtype.names:                     # the rule knows its native form
+            for k in np.flatnonzero((out["kind"] == KINDS.index("call")) & (ops != 0)).tolist():
+                ops[k] = NATIVE.index((calls[out["count"][k]].native() or ("",))[0])
+                has_op[k] = True
         ops[~has_op] = 0
         return out
 

@@ -14,7 +14,7 @@ from .._program import Bound, Replay
 from ..errors import AuditError, TraceError
 from ..transforms import like
 from ..tree import flatten, flatten_like
-from .arguments import FLOAT, Arguments, read_arguments
+from .arguments import FLOAT, INT, Arguments, read_arguments
 from .batch import Batch
 from .matrices import as_sparse, matrix
 from .path import Path, joined
@@ -206,8 +206,10 @@ class Compiled(Replay):
 
     def shorten(self, kind: str, path: Path, arguments: Arguments) -> None:
         """Let the next call try this program first."""
-        if any(leaf.kind != FLOAT for leaf in arguments.kinds):
-            return                                    # the short way knows floating-point numbers only
+        if any(leaf.kind not in (FLOAT, INT) for leaf in arguments.kinds):
+            return                                    # the short way knows floating-point and whole numbers only
+        if any(leaf.kind == INT for leaf in arguments.kinds):
+            path.program(kind).evaluator.whole = [leaf.kind == INT for leaf in arguments.kinds]
         if kind == "grad" and arguments.differentiated == sorted(arguments.differentiated):
             self.quick_grad, self.several = path.program(kind).evaluator, not self.single
         elif kind == "value" and path.is_plain:

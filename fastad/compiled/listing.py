@@ -23,6 +23,8 @@ OPCODE: dict[str, int] = {row.name: code for code, row in enumerate(OPS, 1)}
 ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
 #: Copies up to so many elements only rename.
 SMALL = 16
+#: A view that is looked for in a list of slots has at most so many axes.
+MOST_AXES = 4
 
 
 class View:
@@ -89,6 +91,51 @@ class View:
 def line(base: int, n: int) -> View:
     """Slots in a row."""
     return View(base, (n,), (1,))
+
+
+def regular(slots: Any) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Shape and strides of a view whose elements, in C order, are these slots; None where there is none of few axes."""
+    axes: list[tuple[int, int]] = []
+    while len(slots) > 1:
+        step = slots[1] - slots[0]
+        breaks = np.flatnonzero(np.diff(slots) != step)
+        n = int(breaks[0]) + 1 if len(breaks) else len(slots)
+        if len(slots) % n or len(axes) == MOST_AXES:
+            return None
+        lines = slots.reshape(-1, n)
+        if not (lines == lines[:, :1] + step * np.arange(n)).all():
+            return None
+        axes.insert(0, (n, int(step)))
+        slots = lines[:, 0]
+    return tuple(n for n, _ in axes), tuple(s for _, s in axes)
+
+
+def alike(views: list[View]) -> list[View]:
+    """Views of as many elements with axes that are divided alike; those given where that cannot be."""
+    if all(view.shape == views[0].shape for view in views):
+        return views
+    ends: set[int] = set()                            # how many elements are within an axis and those behind it
+    for view in views:
+        size = 1
+        for n in reversed(view.shape):
+            size *= n
+            ends.add(size)
+    sizes = sorted(ends - {1})
+    shape = [n // m for n, m in zip(sizes, [1, *sizes], strict=False)]
+    if math.prod(shape) != views[0].size or any(n % m for n, m in zip(sizes, [1, *sizes], strict=False)):
+        return []
+    made = []
+    for view in views:
+        strides: list[int] = []
+        size = inner = 1                              # inner: elements within the axes of the view behind this one
+        axes = list(zip(view.shape, view.strides, strict=True))
+        for n in shape:
+            while axes and inner * axes[-1][0] <= size:
+                inner *= axes.pop()[0]
+            strides.insert(0, axes[-1][1] * (size // inner) if axes and n > 1 else 0)
+            size *= n
+        made.append(View(view.base, tuple(reversed(shape)), tuple(strides)))
+    return made
 
 
 @dataclass
@@ -236,8 +283,11 @@ class Listing:
         shift = self.where(view.slots()) - view.slots()
         return bool((shift != shift[0]).any())
 
-    def operand(self, view: View, time: int, row: bool = False) -> View:
-        """An operand as a view on slots where its values are; collected first where scattered, or in no row."""
+    def operand(self, view: View, time: int, row: bool = False, divided: bool = False) -> View:
+        """An operand as a view on slots where its values are; collected first where scattered, or in no row.
+
+        `divided`: its axes may be other ones than those of the view, over the same elements in C order.
+        """
         if view.size == 0 or self.still(view):
             return view
         slots = view.slots()
@@ -249,6 +299,10 @@ class Listing:
                 return there
         if not row and (now == now[0]).all():
             return View(int(now[0]), view.shape, (0,) * len(view.shape))
+        if divided and (found := regular(now)) is not None:
+            there = View(int(now[0]), *found)
+            if self.one_piece(there):
+                return there
         key = now.tobytes()
         if key not in self.gathered:
             first = self.allocate(np.zeros(len(now)), known=False)
@@ -306,9 +360,9 @@ class Listing:
             self.known[out.index] = 0
             self.rename(out.slots(), x.slots())
             return
-        reads = [self.operand(x, time)]
-        if w["b"] >= 0:
-            reads.append(self.operand(View(int(w["b"]), shape, strides[2]), time))
+        given = [x, View(int(w["b"]), shape, strides[2])][:1 + (w["b"] >= 0)]
+        views = alike([out, *[self.operand(view, time, divided=True) for view in given]])
+        out, *reads = views or [out, *[self.operand(view, time) for view in given]]
         if adds and self.known[out.around].any():
             slots = out.slots()
             fresh = np.unique(slots) if len(slots) > out.bounds[1] - out.bounds[0] + 1 else np.sort(slots)

@@ -124,7 +124,7 @@ def described(row: Any, code: Any) -> list[str]:
     if kind == "chain":
         return [f"  chain    s{v}{f'..{v + n - 1}' if n > 1 else ''} = sum of {row['count']} terms, in order"]
     if kind == "call":
-        return [f"  call     {code.calls[row['count']].name}"]
+        return [f"  {'native' if row['op'] else 'call':<8} {code.calls[row['count']].name}"]
     return [f"  {kind:<8} s{v}..{v + n - 1} = {', '.join(operands)}"]
 
 

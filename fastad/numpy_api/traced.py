@@ -41,6 +41,10 @@ class Primitive:
         """The results for flat inputs."""
         raise NotImplementedError
 
+    def native(self) -> tuple[str, tuple[int, ...]] | None:
+        """What a program does itself in place of `forward`: its name in ``_program.NATIVE``, and its numbers."""
+        return None
+
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """The gradients of the operands; here for results that carry none."""
         return [None] * len(operands)
@@ -161,6 +165,29 @@ class OfNumPy(Primitive):
             raise ValueError(f"{self.params['function']}: the shape of the result has changed")
         return [np.asarray(a, np.float64) for a in parts]
 
+    def native(self) -> tuple[str, tuple[int, ...]] | None:
+        """A largest or smallest element over an axis; of truth values it says whether any or all hold."""
+        p = self.params
+        name, dtype = {"numpy.max": ("maximum", "<f8"), "numpy.min": ("minimum", "<f8"),
+                       "numpy.any": ("maximum", "|b1"), "numpy.all": ("minimum", "|b1")}.get(p["function"], (None, ""))
+        named = dict(p["named"])
+        named.pop("keepdims", None)
+        if named.get("initial") == {"maximum": -np.inf, "minimum": np.inf}.get(name or ""):
+            named.pop("initial", None)
+        axis = named.pop("axis", None)
+        if name is None or named or p["args"] != {"tuple": [{"operand": 0}]} or p["dtypes"] != [dtype]:
+            return None
+        return reduced(name, p["shapes"][0], axis)
+
+
+def reduced(name: str, shape: Sequence[int], axis: Any) -> tuple[str, tuple[int, ...]] | None:
+    """The native form of an extremum over neighbouring axes, at most all of them; None where it has none."""
+    axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, (list, tuple)) else (axis,)
+    axes = sorted(d + len(shape) if d < 0 else d for d in axes) if all(type(d) is int for d in axes) else []
+    if not axes or axes != list(range(axes[0], axes[-1] + 1)) or 0 in shape:
+        return None
+    return name, (math.prod(shape[:axes[0]]), math.prod(shape[axes[0]:axes[-1] + 1]), math.prod(shape[axes[-1] + 1:]))
+
 
 def free(items: Iterable[Any]) -> bool:
     """Whether Discretes are among some arguments, and no Variable that carries a gradient."""
@@ -232,41 +259,60 @@ class Positions(Primitive):
 
 
 class Take(Primitive):
-    """Elements of a flat source by flat positions; negative ones count from the end."""
+    """Rows of a flat source, `width` elements each, by their positions; negative ones count from the end."""
 
     name = "take"
 
+    @property
+    def width(self) -> int:
+        """How many elements a row has."""
+        return int(self.params.get("width", 1))
+
     def forward(self, inputs: list[Array]) -> list[Array]:
-        """The elements."""
-        return [inputs[0][inputs[1].astype(np.int64)]]
+        """The rows."""
+        return [inputs[0].reshape(-1, self.width)[inputs[1].astype(np.int64)].reshape(-1)]
+
+    def native(self) -> tuple[str, tuple[int, ...]]:
+        """The same."""
+        return "take", (self.width,)
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """Each element's gradient goes where it came from."""
-        return [record(PutAdd(size=operands[0].size), [upstream[0], operands[1]])[0], None]
+        return [record(PutAdd(size=operands[0].size, width=self.width), [upstream[0], operands[1]])[0], None]
 
 
 class PutAdd(Primitive):
-    """A vector that is the sum of flat values at flat positions, and nothing elsewhere."""
+    """A vector that is the sum of rows at their positions, and nothing elsewhere."""
 
     name = "put_add"
 
+    @property
+    def width(self) -> int:
+        """How many elements a row has."""
+        return int(self.params.get("width", 1))
+
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The vector."""
-        out = np.full(self.params["size"], -0.0)
-        np.add.at(out, inputs[1].astype(np.int64), inputs[0])
-        return [out]
+        out = np.full((self.params["size"] // self.width, self.width), -0.0)
+        np.add.at(out, inputs[1].astype(np.int64), inputs[0].reshape(-1, self.width))
+        return [out.reshape(-1)]
+
+    def native(self) -> tuple[str, tuple[int, ...]]:
+        """The same."""
+        return "put_add", (self.width,)
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
-        """The gradient of the values."""
-        return [record(Take(), [upstream[0], operands[1]])[0], None]
+        """The gradient of the rows."""
+        return [record(Take(width=self.width), [upstream[0], operands[1]])[0], None]
 
 
-def take(x: Variable, positions: Variable) -> Value:
-    """Elements of x by positions in C order that are traced themselves."""
-    out = record(Take(), [np.ravel(x), np.ravel(positions)])[0]
+def take(x: Variable, positions: Variable, rows: bool = False) -> Value:
+    """Elements of x by positions in C order that are traced themselves; its rows, along the first axis, on request."""
+    shape = x.shape[1:] if rows else ()
+    out = record(Take(width=math.prod(shape)), [np.ravel(x), np.ravel(positions)])[0]
     if isinstance(x, Discrete):
         out = variable.discrete(out, x.dtype)
-    return np.reshape(out, positions.shape)
+    return np.reshape(out, (*positions.shape, *shape))
 
 
 def indexed(x: Variable, key: Any) -> Value:
@@ -280,8 +326,8 @@ def indexed(x: Variable, key: Any) -> Value:
                 items[k] = item.astype(np.int64)
     if not any(isinstance(item, Discrete) for item in items):
         return x[tuple(items)]
-    if len(items) == 1 and x.ndim == 1:
-        return take(x, items[0])
+    if len(items) == 1 and x.ndim and 0 not in x.shape[1:]:
+        return take(x, items[0], rows=True)
     operands: list[Any] = []
     try:
         index = encode(tuple(items), operands)
@@ -305,6 +351,11 @@ class Extremum(Primitive):
         p = self.params
         reduce = getattr(np, p["ufunc"]).reduce
         return [np.asarray(reduce(inputs[0].reshape(p["shape"]), axis=tuple(p["axes"]), keepdims=p["keepdims"]))]
+
+    def native(self) -> tuple[str, tuple[int, ...]] | None:
+        """The same, where the axes are neighbours."""
+        p = self.params
+        return reduced(p["ufunc"], p["shape"], p["axes"]) if p["ufunc"] in ("maximum", "minimum") else None
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
         """Where an element is the result, its share of the gradient; elsewhere nothing."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._program import INSTRUCTION, KINDS, SCALAR, STRIP, Code
+from ..._program import INSTRUCTION, KINDS, NATIVE, SCALAR, STRIP, Code
 from ..listing import Listing, View
 from .fuse import Plan, aligned
 from .regroup import Step
@@ -20,6 +20,8 @@ MOST_PARTS = 4
 HANDED_ON = -1
 #: Smaller inputs are copied in, and such results out.
 LARGE = 2048
+#: Slots of a cache line; longer arrays begin at one.
+LINE = 8
 KIND = {name: k for k, name in enumerate(KINDS)}
 FIELDS = INSTRUCTION.names or ()
 
@@ -35,6 +37,22 @@ class Operand(NamedTuple):
     def reach(self, n: int) -> int:
         """How many slots it takes, in a line of n elements."""
         return self.blocks[0] * self.blocks[2] if self.blocks else n if self.on else 1
+
+
+def merged(views: list[View]) -> list[View]:
+    """Views over one shape with axes that go on like one another as one."""
+    shape: list[int] = []
+    strides: list[list[int]] = [[] for _ in views]
+    for d, n in enumerate(views[0].shape):
+        if shape and all(row[-1] == n * view.strides[d] for row, view in zip(strides, views, strict=True)):
+            shape[-1] *= n
+            for row, view in zip(strides, views, strict=True):
+                row[-1] = view.strides[d]
+            continue
+        shape.append(n)
+        for row, view in zip(strides, views, strict=True):
+            row.append(view.strides[d])
+    return [View(view.base, tuple(shape), tuple(row)) for view, row in zip(views, strides, strict=True)]
 
 
 class Emitter:
@@ -133,6 +151,8 @@ class Emitter:
         self.n_image = self.n_slots
         for first, last in units:
             if self.place[first] < 0:
+                if last - first >= LINE:
+                    self.n_slots += -self.n_slots % LINE
                 self.place[first:last] = np.arange(self.n_slots, self.n_slots + last - first)
                 self.n_slots += last - first
         for step in self.steps:
@@ -405,7 +425,18 @@ class Emitter:
         self.instruction(block.kind, n=out.size, v=self._view(out), a=self._view(reads[0]),
                          b=self._view(reads[1]) if len(reads) > 1 else -1, first=first, op=block.op)
 
-    _emit_add = _emit_map
+    def _emit_add(self, block: Any) -> None:
+        """Axes in the order in which the operand that has all of them has them in memory."""
+        views = [block.writes[0], *block.reads]
+        whole = [view for view in block.reads
+                 if all(s or n == 1 for n, s in zip(view.shape, view.strides, strict=True))]
+        axes = [d for d, n in enumerate(block.writes[0].shape) if n != 1]
+        if whole and axes:
+            axes.sort(key=lambda d: -abs(whole[0].strides[d]))
+            views = [View(view.base, tuple(view.shape[d] for d in axes), tuple(view.strides[d] for d in axes))
+                     for view in views]
+            views = merged(views)
+        self._emit_map(replace(block, writes=views[:1], reads=views[1:]))
 
     def _emit_matmul(self, block: Any) -> None:
         out, (x, y) = block.writes[0], block.reads
@@ -432,7 +463,10 @@ class Emitter:
         numbers.append(len(block.writes))
         for view in block.writes:
             numbers += [self._view(view), view.size]
-        self.instruction("call", n=1, first=self.to_pool(numbers), count=len(self.calls))
+        native = getattr(block.rule, "native", None)
+        name, more = native() or ("", ()) if native else ("", ())
+        self.instruction("call", n=1, first=self.to_pool([*numbers, *more]), count=len(self.calls),
+                         op=NATIVE.index(name))
         self.calls.append(block.rule)
 
 
