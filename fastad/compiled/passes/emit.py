@@ -11,6 +11,7 @@ from ..._program import INSTRUCTION, KINDS, NATIVE, SCALAR, STRIP, Code
 from ..listing import Listing, View
 from .fuse import Plan, aligned
 from .regroup import Step
+from .reuse import reuse
 
 __all__ = ["Emitter"]
 
@@ -233,6 +234,11 @@ class Emitter:
         instructions = np.array(self.rows, INSTRUCTION)
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
         pool = np.concatenate(self.pool) if self.pool else np.empty(0, np.int64)
+        given = [self.place[view.slots()] for view in self.code.inputs]
+        moved = reuse(instructions, scalars, pool, [*given, self.place[self.wanted]], self.n_image, self.n_slots)
+        if moved is not None:
+            self.n_slots = int(moved[-1])
+            self.place = np.where(self.place >= 0, moved[np.maximum(self.place, 0)], self.place)
         regions = self._regions(instructions, scalars, pool)
         return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
 
