@@ -278,12 +278,10 @@ static inline ssize row_at(double position, ssize rows) {
     return position < 0.0 ? (ssize)position + rows : (ssize)position;
 }
 
-/* Rows of `width` elements (pool: width) by their positions, or added up at their positions; 0 where there is no such row. */
-static int take_rows(int adds, const int64_t *p, double *w, ssize lanes) {
-    const ssize width = (ssize)p[8], step = width * lanes, count = (ssize)p[4], rows = (ssize)(adds ? p[7] : p[2]) / width;
-    const double *x = w + p[1] * lanes, *at = w + p[3] * lanes;
-    double *v = w + p[6] * lanes;
-    if (adds) fill(rows * step, -0.0, v);
+/* Rows of some width by their positions, or added up at their positions; 0 where there is no such row. */
+static inline int move_rows(int adds, ssize width, ssize lanes, ssize count, ssize rows, const double *restrict x,
+                            const double *restrict at, double *restrict v) {
+    const ssize step = width * lanes;
     for (ssize k = 0; k < count; k++)
         for (ssize l = 0; l < lanes; l++) {
             const ssize row = row_at(at[k * lanes + l], rows);
@@ -294,6 +292,17 @@ static int take_rows(int adds, const int64_t *p, double *w, ssize lanes) {
             else for (ssize j = 0; j < step; j += lanes) to[j] = from[j];
         }
     return 1;
+}
+
+/* The same for the operands in the pool (its number: the width); the compiler unrolls what is usual. */
+static int take_rows(int adds, const int64_t *p, double *w, ssize lanes) {
+    const ssize width = (ssize)p[8], count = (ssize)p[4], rows = (ssize)(adds ? p[7] : p[2]) / width;
+    const double *x = w + p[1] * lanes, *at = w + p[3] * lanes;
+    double *v = w + p[6] * lanes;
+    if (adds) fill(rows * width * lanes, -0.0, v);
+    if (lanes == 1 && width == 1) return adds ? move_rows(1, 1, 1, count, rows, x, at, v) : move_rows(0, 1, 1, count, rows, x, at, v);
+    if (lanes == 1 && width == 3) return adds ? move_rows(1, 3, 1, count, rows, x, at, v) : move_rows(0, 3, 1, count, rows, x, at, v);
+    return move_rows(adds, width, lanes, count, rows, x, at, v);
 }
 
 /* The largest (sign 1) or smallest (sign -1) elements along the middle one of three axes (pool: their lengths). */

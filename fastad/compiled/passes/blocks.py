@@ -107,7 +107,7 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
         if folded(code, block):
             identities += 1
             continue
-        dense = (len(out.shape) == 1 and out.strides == (1,) and written[out.base] == 1
+        dense = (out.row and written[out.base] == 1
                  and not straddled(out.base) and not straddled(out.base + out.size))
         same = simplified(code, block)
         key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])

@@ -39,18 +39,27 @@ def matrix_bounds(pool: Any, first: int, which: int, slot: int) -> tuple[int, in
     return slot + int(np.minimum(reach, 0).sum()), slot + int(np.maximum(reach, 0).sum())
 
 
-def operands(row: Any, pool: Any) -> Iterator[tuple[bool, Any]]:
-    """What an instruction reads, then what it writes: (writes, (first slot, last slot) or array of slots)."""
+def operands(row: Any, pool: Any) -> Iterator[tuple[bool | None, Any]]:
+    """What an instruction reads, then what it writes: (writes, (first slot, last slot) or array of slots).
+
+    Of a strip, which lines of a run share, `writes` is None.
+    """
     kind, n, v, a, b = KINDS[row["kind"]], int(row["n"]), int(row["v"]), int(row["a"]), int(row["b"])
     first = int(row["first"])
     if kind in ("line", "sum"):
+        strip = min(n + int(row["count"]), STRIP)
         for which, (slot, on, index) in enumerate(((a, row["aa"], row["ia"]), (b, row["ab"], row["ib"]))):
             if index >= 0:
                 yield False, pool[index:index + n]
             elif slot >= 0:
                 width, _, count = pool[first + 3 * which:first + 3 * which + 3].tolist() if on == 2 else (n, 0, 1)
-                yield False, (slot, slot + (width * count if on else min(n, STRIP)) - 1)
-        yield True, (v, v + (1 if kind == "sum" else n if row["av"] else min(n, STRIP)) - 1)
+                yield False if on else None, (slot, slot + (width * count if on else strip) - 1)
+        if kind == "sum":
+            yield True, (v, v)
+        elif row["av"]:
+            yield True, (v, v + n - 1)
+        else:
+            yield None, (v - int(row["history"]), v + (STRIP if row["history"] else strip) - 1)
     elif kind in ("map", "add"):
         yield False, view_bounds(pool, first, 1, a)
         if b >= 0:
@@ -87,7 +96,7 @@ class Lives:
     """The stretches of slots that are used as a whole, and when."""
 
     def __init__(self, instructions: Any, scalars: Any, pool: Any) -> None:
-        uses: list[tuple[int, bool, Any]] = []        # position, whether it writes, what
+        uses: list[tuple[int, bool | None, Any]] = []        # position, whether it writes, what
         spans: list[tuple[int, int]] = []
         at = left = 0
         for k, row in enumerate(instructions):
@@ -106,7 +115,7 @@ class Lives:
                     uses.append((at, writes, what))
                     if isinstance(what, tuple):
                         spans.append(what)
-        self.first: list[int] = []
+        self.first: list[int] = []                    # slots of the stretches
         self.last: list[int] = []
         for low, high in sorted(spans):
             if self.last and low <= self.last[-1]:
@@ -114,12 +123,12 @@ class Lives:
             else:
                 self.first.append(low)
                 self.last.append(high)
-        self.born = [-1] * len(self.first)            # -1: not used yet, -2: read before it was written
+        self.born = [-1] * len(self.first)            # -1: not used yet, -2: it stays, was read before or is a strip
         self.dies = [-1] * len(self.first)
         self.starts, self.ends = np.array(self.first, np.int64), np.array(self.last, np.int64)
         for at, writes, what in uses:
             for k in [bisect_right(self.first, what[0]) - 1] if isinstance(what, tuple) else self.around(what):
-                if self.born[k] == -1:
+                if self.born[k] == -1 or writes is None:
                     self.born[k] = at if writes else -2
                 self.dies[k] = at
 
@@ -128,7 +137,7 @@ class Lives:
         if not len(self.starts):
             return []
         found = np.searchsorted(self.starts, slots, side="right") - 1
-        return np.unique(found[(found >= 0) & (slots <= self.ends[found])]).tolist()
+        return [int(k) for k in np.unique(found[(found >= 0) & (slots <= self.ends[found])])]
 
     def pin(self, slots: Any) -> None:
         """Let these slots stay where they are."""
