@@ -267,13 +267,14 @@ def count_uses(const int64_t[::1] slots, int32_t[::1] uses):
 
 def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b,
                 const int32_t[::1] uses, Py_ssize_t shortest):
-    """Sums of many terms, made one by one: s = s + t again and again, nobody else reading the s between.
+    """Sums of many terms, made one by one: s = s + t or s - t again and again, nobody else reading the s between.
 
     Returns
     -------
     tuple of arrays
         ``last`` (record that ends each chain), ``start`` (slot it starts from), ``first`` and ``count`` (its part of `terms`),
-        ``terms`` (slots in order), and ``member`` (by record: whether a chain has taken it over).
+        ``terms`` (slots in order; of a subtraction -1 - its record), and ``member`` (by record: 1, a chain has taken it over;
+        2, it was a subtraction).
     """
     cdef Py_ssize_t n = op.shape[0], i, j, k, length, total = 0, chains = 0
     before = np.full(n, -1, np.int64)                 # the record of the same chain that makes the sum so far
@@ -284,9 +285,9 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
     cdef int64_t[::1] before_ = before, term_ = term, lengths_ = lengths, producer_ = producer
     cdef uint8_t[::1] ends_ = ends
     for i in range(n):
-        if op[i] != OP_add:
+        if op[i] != OP_add and op[i] != OP_subtract:
             continue
-        j, k = producer_[a[i]], producer_[b[i]]
+        j, k = producer_[a[i]], producer_[b[i]] if op[i] == OP_add else -1
         if j >= 0 and uses[a[i]] != 1:
             j = -1
         if k >= 0 and uses[b[i]] != 1:
@@ -295,11 +296,11 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
             before_[i], term_[i], lengths_[i] = k, a[i], lengths_[k] + 1
             ends_[k] = 0
         elif j >= 0:
-            before_[i], term_[i], lengths_[i] = j, b[i], lengths_[j] + 1
+            before_[i], term_[i], lengths_[i] = j, b[i] if op[i] == OP_add else -1 - i, lengths_[j] + 1
             ends_[j] = 0
         producer_[v[i]] = i
     for i in range(n):
-        if op[i] == OP_add and ends_[i] and lengths_[i] >= shortest:
+        if producer_[v[i]] == i and ends_[i] and lengths_[i] >= shortest:
             chains += 1
             total += lengths_[i]
     last, start, first, count = [np.empty(chains, np.int64) for _ in range(4)]
@@ -308,17 +309,17 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
     cdef uint8_t[::1] member_ = member
     chains = total = 0
     for i in range(n):
-        if op[i] != OP_add or not ends_[i] or lengths_[i] < shortest:
+        if producer_[v[i]] != i or not ends_[i] or lengths_[i] < shortest:
             continue
         length = lengths_[i]
         last_[chains], first_[chains], count_[chains] = i, total, length
         j = i
         for k in range(total + length - 1, total, -1):
             terms_[k] = term_[j]
-            member_[j] = 1
+            member_[j] = 1 if op[j] == OP_add else 2
             j = before_[j]
-        member_[j] = 1
-        start_[chains], terms_[total] = a[j], b[j]
+        member_[j] = 1 if op[j] == OP_add else 2
+        start_[chains], terms_[total] = a[j], b[j] if op[j] == OP_add else -1 - j
         total += length
         chains += 1
     return last, start, first, count, terms, member

@@ -24,6 +24,9 @@ cdef struct Rows:
     int64_t slot, size, step          # elements of one row, and how far apart the rows are; 0: all share one
 
 
+cdef class Evaluator
+
+
 cdef class Code:
     """Instructions over slots: immutable, so that threads can share it."""
     cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
@@ -44,7 +47,7 @@ cdef class Code:
     cdef Workspace workspace(self, Py_ssize_t lanes)
     cdef void let_go(self, Workspace space) noexcept
     cdef void give_back(self, Workspace space)
-    cdef int execute(self, Workspace space) except -1
+    cdef int execute(self, Workspace space, Evaluator e) except -1
     cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil
     cdef int call(self, Py_ssize_t k, Workspace space) except -1
 
@@ -64,6 +67,8 @@ cdef class Evaluator:
     cdef list result_region                     # the same for results
     cdef bint direct                            # whether one has any
     cdef list capture_region                    # the same for captured arrays
+    cdef readonly object stops                  # those of the code, and where guards are looked at on the way
+    cdef const int64_t *_stops
     cdef const int64_t *_guards
     cdef const double *_expected
 
@@ -74,6 +79,7 @@ cdef class Evaluator:
                       unsigned char *holds, const unsigned char *cancel) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
     cdef int aim(self, Workspace space, Py_ssize_t k, object out) except -1
+    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first, Py_ssize_t last) noexcept nogil
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept
 
 

@@ -59,6 +59,7 @@ cdef enum:
     POLL = 1 << 21                    # a batch looks for signals after so many numbers
     CLOCKED = 5000                    # nanoseconds that a clock measures well
     SHORT = 2000                      # and so much is not worth letting go of the GIL
+    CHECK = 4000                      # after so much work a look at the guards is worth it
 
 KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
 INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
@@ -169,16 +170,17 @@ cdef class Code:
             if len(self.wide) > 8:
                 self.wide.pop(0)
 
-    cdef int execute(self, Workspace space) except -1:
-        """Run all instructions."""
+    cdef int execute(self, Workspace space, Evaluator e) except -1:
+        """Run the instructions: all, unless a guard that is looked at on the way does not hold."""
         cdef const void *regions = NULL
-        cdef Py_ssize_t at = 0, stop, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        cdef const int64_t *stops = e._stops
+        cdef Py_ssize_t at = 0, stop, k = 0, checked = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
         if space.lanes == 1:
             regions = space.regions
         space.errors, space.failing = None, False
         while at < n:
-            stop = self._stops[k]
-            if self._stops[k + 1]:
+            stop = stops[k]
+            if stops[k + 1]:
                 with nogil:
                     at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             else:
@@ -192,11 +194,15 @@ cdef class Code:
             k += 2
             if at == n:
                 break
-            if self._stops[k]:
+            if stops[k] == 1:
                 self.call(at, space)
                 at += 1
-            else:
+            elif stops[k] == 0:
                 PyErr_CheckSignals()
+            else:
+                if e.failed_among(space, 0, checked, stops[k] - 2) >= 0:
+                    return 0
+                checked = stops[k] - 2
             k += 1
         return 0
 
@@ -321,6 +327,10 @@ cdef class Evaluator:
         self.code, self.inputs, self.captures, self.frozen, self.results = code, inputs, captures, frozen, results
         self.guards = np.ascontiguousarray(guards, np.int64)
         self.expected = np.ascontiguousarray(expected, np.float64)
+        self.stops = code.stops
+        if len(self.guards) and code.work > CHECK:
+            self.stops = stops(code.instructions, ready_after(code.instructions, code.scalars, self.guards))
+        self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
         self._guards = <const int64_t *>PyArray_DATA(<ndarray>self.guards)
         self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
         self.n_inputs, self.n_results = len(inputs), len(results)
@@ -471,10 +481,14 @@ cdef class Evaluator:
         return 0
 
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil:
-        """The first guard that does not hold, -1 when all do; nan is equal to nan, but not 0.0 to -0.0."""
-        cdef Py_ssize_t k, n = PyArray_DIM(<ndarray>self.guards, 0)
+        """The first guard that does not hold, -1 when all do."""
+        return self.failed_among(space, lane, 0, PyArray_DIM(<ndarray>self.guards, 0))
+
+    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+        """The same among some guards; nan is equal to nan, but not 0.0 to -0.0."""
+        cdef Py_ssize_t k
         cdef double x, y
-        for k in range(n):
+        for k in range(first, last):
             x, y = space.w[self._guards[k] * space.lanes + lane], self._expected[k]
             if x != y:
                 if x == x or y == y:
@@ -551,7 +565,7 @@ cdef class Evaluator:
                     if out[k] is None:
                         out[k] = np.empty(self.results[k][0])
                     self.aim(space, k, out[k])
-        self.code.execute(space)
+        self.code.execute(space, self)
         k = self.failed(space, 0)
         if k >= 0:
             x = space.w[self._guards[k]]
@@ -831,7 +845,7 @@ cdef class Bound:
             if e.direct:
                 for k in range(1, e.n_results):
                     e.aim(self.space, k, self.buffers[k - 1])
-            e.code.execute(self.space)
+            e.code.execute(self.space, e)
             if e.failed(self.space, 0) < 0 and self.space.errors is None:
                 for k in range(1, e.n_results):
                     e.copy_result(self.space, k, <double *>PyArray_DATA(<ndarray>self.buffers[k - 1]))

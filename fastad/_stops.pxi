@@ -19,13 +19,21 @@ def costs(instructions):
     return np.maximum(instructions["n"] * count, 1)
 
 
-def stops(instructions):
-    """Where execution stops, as triples: before which instruction, whether the way there is long, whether it is a call there."""
+def stops(instructions, ready=()):
+    """Where execution stops, as triples: before which instruction, whether the way there is long, and what for.
+
+    That is 0 (signals), 1 (a call), or 2 and how many guards are to be looked at; `ready` says for each guard after how many
+    instructions it can be, and rises.
+    """
     cost = costs(instructions)
-    rows, start, work = [], 0, 0
+    rows, work, unchecked, checked = [], 0, 0, 0
     for k, kind in enumerate(instructions["kind"].tolist()):
         if kind == 2 or kind == 11:                   # the lines of a run go with it
             continue
+        if unchecked > CHECK and checked < len(ready) and ready[checked] <= k:
+            checked = int(np.searchsorted(ready, k, side="right"))
+            rows += [k, work > SHORT, 2 + checked]
+            work = unchecked = 0
         if kind == 9 and not instructions["op"][k]:
             rows += [k, work > SHORT, 1]
             work = 0
@@ -34,5 +42,22 @@ def stops(instructions):
             rows += [k, 1, 0]
             work = 0
         work += int(cost[k])
+        unchecked += int(cost[k])
     rows += [len(instructions), work > SHORT, 0]
     return np.array(rows, np.int64)
+
+
+def ready_after(instructions, scalars, guards):
+    """After how many instructions each guard, and all before it, can be looked at: all, where it is not plain who writes it."""
+    made = {}                                         # slot -> the last instruction that writes it
+    wanted = np.unique(guards)
+    for k in np.flatnonzero(np.isin(instructions["kind"], [0, 2, 6, 8, 10, 11])).tolist():
+        row = instructions[k]
+        if row["kind"] == 0:
+            slots = scalars["v"][row["first"]:row["first"] + row["n"]]
+            slots = slots[np.isin(slots, wanted)]
+        else:
+            size = 1 if row["kind"] == 11 else row["n"]
+            slots = wanted[np.searchsorted(wanted, row["v"]):np.searchsorted(wanted, row["v"] + size)]
+        made.update(dict.fromkeys(slots.tolist(), k + 1))
+    return np.maximum.accumulate([made.get(slot, len(instructions)) for slot in guards.tolist()])

@@ -340,7 +340,8 @@ def loaded(header: dict[str, Any], arrays: list[Any]) -> Compiled:
         made = [SavedPath(name, entry, arrays, codes) for entry in group["paths"]]
         for path, entry in zip(made, group["paths"], strict=True):
             if entry["parent"] is None:
-                paths.root = paths.last = path  # type: ignore[assignment]
+                paths.roots.append(path)  # type: ignore[arg-type]
+                paths.last = paths.root
                 continue
             parent, guard, outcome = entry["parent"]
             if not 0 <= int(parent) < len(made):

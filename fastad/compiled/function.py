@@ -28,21 +28,32 @@ __all__ = ["Compiled", "compile"]
 
 #: How many ways through a function are kept for arguments of one kind.
 MAX_PATHS = 64
+#: And for how many contents of the arrays from outside that select.
+MAX_CONTENTS = 8
 
 
 class Paths:
-    """The ways through the function for arguments of one kind: a tree over the guards that told them apart."""
+    """The ways through the function for arguments of one kind: trees over the guards that told them apart.
+
+    There is one tree; more where an array from outside that selects (see `Trace`) had other contents: one for each of
+    those met lately.
+    """
 
     def __init__(self) -> None:
-        self.root: Path | None = None
+        self.roots: list[Path] = []
         self.last: Path | None = None
         self.count = self.dropped = self.clock = 0
         self.eager = False
 
+    @property
+    def root(self) -> Path | None:
+        """The first path of the tree that was used last."""
+        return self.roots[0] if self.roots else None
+
     def all(self) -> list[Path]:
-        """All paths, the first traced one first."""
+        """All paths, the first traced one of each tree first."""
         found: list[Path] = []
-        waiting = [self.root] if self.root is not None else []
+        waiting = self.roots[::-1]
         while waiting:
             path = waiting.pop()
             found.append(path)
@@ -51,19 +62,19 @@ class Paths:
 
     def add(self, path: Path, after: tuple[Path, tuple[int, bytes]] | None) -> None:
         """Enter a new path, where the walk over the tree ended; the least recently used one makes room."""
-        if self.root is None or after is None:
-            self.root, self.count = path, 1
+        if after is None:
+            self.roots = [path, *self.roots[:MAX_CONTENTS - 1]]
         else:
             path.parent = after
             after[0].branches[after[1]] = path
-            self.count += 1
-            if self.count > MAX_PATHS:
-                self.remove(min([p for p in self.all() if p is not path], key=lambda p: p.used))
-                self.count -= 1
-                self.dropped += 1
+        self.count = len(self.all())
+        if self.count > MAX_PATHS:
+            self.remove(min([p for p in self.all() if p is not path], key=lambda p: p.used))
+            self.count -= 1
+            self.dropped += 1
 
     def remove(self, path: Path) -> None:
-        """Take a path out of the tree; the branch that left it last takes its place: it shares those guards."""
+        """Take a path out of its tree; the branch that left it last takes its place: it shares those guards."""
         ends = sorted(path.branches.items(), key=lambda branch: branch[0][0])
         heir = ends.pop()[1] if ends else None
         if heir is not None:
@@ -72,7 +83,8 @@ class Paths:
                 heir.branches[outcome] = branch
                 branch.parent = (heir, outcome)
         if path.parent is None:
-            self.root = heir
+            at = self.roots.index(path)
+            self.roots[at:at + 1] = [] if heir is None else [heir]
         elif heir is not None:
             path.parent[0].branches[path.parent[1]] = heir
         else:
@@ -169,33 +181,28 @@ class Compiled(Replay):
     def find(self, kind: str, arguments: Arguments, leaves: Sequence[Any], out: Any = None) -> tuple[Any, Path] | None:
         """Replay, after tracing if need be: results and path taken; None when the function has to run in Python."""
         paths = self.paths_for(arguments)
-        path, after = paths.last, None
-        start_at_root = path is paths.root
-        tried = 0
-        while True:
+        after = None
+        for root in [paths.last, *paths.roots]:       # the path of the last call first, then from the top
+            path, after = root, None
             while path is not None:
                 result = self.replayed(path, kind, leaves, out)
-                if result is None:
+                if result is None:                    # an array from outside is not what it was
+                    after = None
                     break
                 if isinstance(result, list):
-                    paths.clock += 1
-                    path.used, paths.last = paths.clock, path
-                    path.replays += 1
+                    self.took(paths, path, root)
                     if arguments.simple and not self.audit:
                         self.shorten(kind, path, arguments)
                     return result, path
                 outcome = (result[0], np.float64(result[1] + 0.0 if result[1] == result[1] else np.nan).tobytes())
                 after = (path, outcome)
                 path = path.branches.get(outcome)
-                tried += 1
-            if path is None and not start_at_root:
-                start_at_root, path, after = True, paths.root, None
-                continue
-            break
+            if after is not None and root in paths.roots:
+                break                                 # the arguments leave this tree, to which the new path belongs
         if paths.eager:
             return None
         with self.lock:
-            path = self.traced(paths, arguments, None if path is not None else after)
+            path = self.traced(paths, arguments, after)
         if path is None:
             return None
         result = self.replayed(path, kind, leaves, out)
@@ -203,6 +210,14 @@ class Compiled(Replay):
             raise AuditError(f"{self.name}: takes another way through its branches in each call with the same "
                              "arguments; it depends on something that is no argument (random numbers, a counter)")
         return result, path
+
+    def took(self, paths: Paths, path: Path, root: Path | None) -> None:
+        """Note that a call took a path; its tree comes first from now on."""
+        paths.clock += 1
+        path.used, paths.last = paths.clock, path
+        path.replays += 1
+        if root in paths.roots[1:]:
+            paths.roots = [root, *[other for other in paths.roots if other is not root]]
 
     def shorten(self, kind: str, path: Path, arguments: Arguments) -> None:
         """Let the next call try this program first."""

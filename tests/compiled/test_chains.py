@@ -84,7 +84,25 @@ def among_arrays(x):
     return np.sum(y * s)
 
 
-ALL = (plain, turned, goes_on, prefixes, doubled, of_chains, guarded, shared_term, among_arrays)
+def taken_away(x):
+    s = x[0]
+    for i in range(len(x)):
+        s = s - x[i] * x[i]
+    return s
+
+
+def both(x):
+    s = t = 0.0
+    for i in range(len(x)):
+        y = np.sin(x[i])
+        s = s - y if i % 3 else s + (-y)
+        t = y - t                                     # a sum no more: what was there before is negated each time
+        s = s + y * y
+        s = s - 0.25
+    return s * t
+
+
+ALL = (taken_away, both, plain, turned, goes_on, prefixes, doubled, of_chains, guarded, shared_term, among_arrays)
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -93,7 +111,7 @@ def test_results(f, n):
     agree(f, *[rng.normal(size=n) for _ in range(3)], rng.uniform(0.5, 1, n), tol=1e-11)
 
 
-@pytest.mark.parametrize("f", [plain, turned, prefixes, guarded])
+@pytest.mark.parametrize("f", [plain, turned, prefixes, guarded, taken_away, both])
 def test_bits(f):
     """The additions are those of the loop, in its order: what is lost to rounding is the same."""
     x = rng.normal(size=30) * 10.0 ** rng.integers(-15, 15, 30)
@@ -105,6 +123,14 @@ def test_one_instruction():
     c(rng.normal(size=100))
     p = program(c, "value")
     assert p.statistics["chained"] == 100 and p.n_instructions < 6
+
+
+def test_differences_too():
+    c = fa.compile(taken_away)
+    for n in (50, 500):
+        c(rng.normal(size=n))
+    assert [p.statistics["chained"] for p in c.programs] == [50, 500]
+    assert all(p.n_instructions < 10 for p in c.programs)
 
 
 def test_a_sum_that_starts_at_a_negative_zero():

@@ -399,6 +399,49 @@ def test_selecting_arrays_are_as_they_were_traced_or_traced_anew():
             close(c.value_and_grad(x), fa.value_and_grad(f)(x))
 
 
+def test_selecting_arrays_that_go_back_and_forth_find_their_programs():
+    traced = []
+    which = np.array([0, 2])
+
+    @fa.compile
+    def f(x):
+        traced.append(which.copy())
+        return np.sum(x[which] ** 2) if x[0] > 0 else np.sum(x[which])
+
+    x = np.array([1.0, 2.0, 3.0])
+    for _ in range(4):
+        for start, sign in ((0, 1.0), (1, 1.0), (0, -1.0), (1, -1.0)):
+            which[:] = start, 2
+            part = sign * x[which]
+            close(f.value_and_grad(sign * x), (np.sum(part ** 2) if sign > 0 else np.sum(part),
+                                               np.bincount(which, 2 * part if sign > 0 else np.ones(2), 3)))
+    assert len(traced) == 4
+    for k in range(20):                               # not for ever
+        which[:] = k % 3, k // 3 % 3
+        f(x)
+    (paths,) = f.cache.values()
+    assert len(paths.roots) <= 8
+
+
+def test_guards_end_a_run_early():
+    def f(x):
+        s = x[0]
+        for i in range(3000):
+            s = np.sin(s) + x[1] * s
+            if i % 500 == 499 and s > x[2]:
+                return -s
+        return s
+
+    c = fa.compile(f)
+    for b in (100.0, 0.5, -100.0, 0.3, 100.0):
+        x = np.array([0.5, 0.4, b])
+        close((c(x), *c.value_and_grad(x)), (f(x), *fa.value_and_grad(f)(x)))
+    stops = next(p for p in c.programs if p.kind == "grad").evaluator.stops
+    what = stops.reshape(-1, 3)[:-1, 2]
+    assert (what >= 2).any()
+    assert (np.diff(what[what >= 2]) > 0).all()
+
+
 def test_a_selecting_array_with_nan():
     edges = np.array([0.0, 1.0, np.nan])
     c = fa.compile(lambda x: np.sum(x) * np.searchsorted(edges, 0.5) + np.sum(x[np.isnan(edges)]))

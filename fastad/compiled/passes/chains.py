@@ -16,8 +16,8 @@ SHORTEST = 8
 
 
 def join_chains(code: Listing, wanted: Any) -> int:
-    """Turn chains of additions into blocks; returns how many records that takes away."""
-    if np.count_nonzero(code.op == OPCODE["add"]) < SHORTEST:
+    """Turn chains of additions and subtractions into blocks; returns how many records were joined."""
+    if np.count_nonzero((code.op == OPCODE["add"]) | (code.op == OPCODE["subtract"])) < SHORTEST:
         return 0
     uses = np.zeros(len(code.value), np.int32)
     for index in (code.a, code.b, wanted, *[index for block in code.blocks for index in block.read_index()]):
@@ -28,8 +28,15 @@ def join_chains(code: Listing, wanted: Any) -> int:
     last, start, first, count, terms, member = _passes.find_chains(code.op, code.v, code.a, code.b, uses, SHORTEST)
     if not len(last):
         return 0
-    made = [Block("chain", int(code.time[k]), [View(int(s), (1,), (0,))], [line(int(code.v[k]), 1)],
-                  index=terms[f:f + n]) for k, s, f, n in zip(last, start, first, count, strict=True)]
-    select(code, 1 - member)
+    sums = code.v[last]
+    negated = np.flatnonzero(member == 2)             # s - t is s + (-t) to the last bit
+    if len(negated):
+        first_new = code.allocate(np.zeros(len(negated)), known=False)
+        terms = np.where(terms < 0, first_new + np.searchsorted(negated, -1 - terms), terms)
+        code.op[negated], code.a[negated], code.b[negated] = OPCODE["negative"], code.b[negated], 0
+        code.v[negated] = first_new + np.arange(len(negated))
+    made = [Block("chain", int(code.time[k]), [View(int(s), (1,), (0,))], [line(int(v), 1)],
+                  index=terms[f:f + n]) for k, v, s, f, n in zip(last, sums, start, first, count, strict=True)]
+    select(code, member != 1)
     code.blocks = sorted([*code.blocks, *made], key=lambda block: block.time)
-    return int(member.sum())
+    return int(np.count_nonzero(member))

@@ -23,6 +23,8 @@ HANDED_ON = -1
 LARGE = 2048
 #: Slots of a cache line; longer arrays begin at one.
 LINE = 8
+#: Scalar instructions that go together: between them the executor can look at guards and signals.
+STRETCH = 4096
 KIND = {name: k for k, name in enumerate(KINDS)}
 FIELDS = INSTRUCTION.names or ()
 
@@ -401,7 +403,9 @@ class Emitter:
             table = np.empty(len(step.out), SCALAR)
             table["op"], table["v"] = step.op, place[step.out]
             table["a"], table["b"] = place[step.operands[0]], place[step.operands[1]]
-            self.instruction("scalars", n=len(table), first=sum(map(len, self.scalars)))
+            first = sum(map(len, self.scalars))
+            for at in range(0, len(table), STRETCH):
+                self.instruction("scalars", n=min(STRETCH, len(table) - at), first=first + at)
             self.scalars.append(table)
         elif step.kind == "chain":
             starts, terms = place[step.operands[0]], place[step.operands[1]]
