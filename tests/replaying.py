@@ -15,6 +15,9 @@ def row(name, *operands):
     if name in ("keep", "drop"):
         x, y = np.broadcast_arrays(*operands)
         return np.where((y != 0) == (name == "keep"), x, -0.0)
+    if name == "flow":                                # nothing times anything is nothing, of numbers none is
+        x, g = np.broadcast_arrays(*operands)
+        return np.where((g == 0.0) & np.signbit(g), -0.0, x * g + 0.0)
     if name in ("positive", "stop"):
         return operands[0]
     with np.errstate(all="ignore"):

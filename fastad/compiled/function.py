@@ -294,6 +294,9 @@ class Compiled(Replay):
     def long_value_and_grad(self, args: Sequence[Any], kwargs: Options, out: Any) -> tuple[Any, Any]:
         """Value and gradient, when the short way does not do."""
         if variable.is_tracing() or has_recorded(args, kwargs):
+            if out is not None:
+                raise TypeError(f"value_and_grad: out= takes numbers, but the gradient of {self.name} is recorded "
+                                "where arguments are Variables, and in functions that are traced; leave it out")
             return transforms.value_and_grad(self.f, self.argnums[0] if self.single else self.argnums)(*args, **kwargs)
         arguments = self.read(args, kwargs)
         buffers = None if out is None else self.buffers(out, arguments)

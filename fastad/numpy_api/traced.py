@@ -15,11 +15,12 @@ import numpy as np
 
 from .. import variable
 from ..variable import Discrete, Variable
+from .products import cumprod_gradient, cumsum_gradient, prod_gradient
 
 if TYPE_CHECKING:
     from .._typing import Array, Function, Options, Shape, Value
 
-__all__ = ["PRIMITIVES", "Primitive", "cumulative", "evaluate", "extremum", "free", "indexed", "prod", "take"]
+__all__ = ["PRIMITIVES", "Primitive", "evaluate", "extremum", "folded", "free", "indexed", "take"]
 
 #: Name -> class of the rule; ``PRIMITIVES[name](**params)`` is the rule again.
 PRIMITIVES: dict[str, type[Primitive]] = {}
@@ -386,25 +387,43 @@ class Product(Primitive):
         return [np.asarray(np.prod(x, axis=tuple(p["axes"]), keepdims=p["keepdims"]), np.float64)]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
-        """For each factor the product of all others: those before times those behind."""
+        """The gradient of the factors."""
         p = self.params
-        axes, last = tuple(p["axes"]), tuple(range(-len(p["axes"]), 0))
-        x = np.moveaxis(np.reshape(operands[0], p["shape"]), axes, last)
-        rows = np.reshape(x, (*x.shape[:x.ndim - len(axes)], -1))
-        others = before(rows) * before(rows[..., ::-1])[..., ::-1]
-        g = np.reshape(upstream[0], [1 if d in axes else n for d, n in enumerate(p["shape"])])
-        return [np.ravel(g * np.moveaxis(np.reshape(others, x.shape), last, axes))]
+        return [np.ravel(prod_gradient(np.reshape(operands[0], p["shape"]), upstream[0], tuple(p["axes"])))]
 
 
-def before(x: Value) -> Value:
-    """The product of all elements before each one along the last axis."""
-    return np.cumprod(np.concatenate([np.ones((*x.shape[:-1], 1)), x[..., :-1]], axis=-1), axis=-1)
+class Held:
+    """A primitive that an eager call has recorded: it keeps the operands, so that its gradient needs no recording."""
+
+    exact = True
+
+    def __init__(self, rule: Primitive, operands: list[Array], results: list[Array]) -> None:
+        self.rule, self.results = rule, results
+        self.operands = [np.array(x) for x in operands]    # a leaf's values may change before the sweep
+
+    def forward(self, inputs: list[Array]) -> list[Array]:
+        """The results for other operands."""
+        self.operands, self.results = [x.copy() for x in inputs], self.rule.forward(inputs)
+        return [np.ravel(y) for y in self.results]
+
+    def pull(self, upstream: list[Array]) -> list[Array]:
+        """The gradients of the operands."""
+        return self.rule.recorded_pull(self.operands, self.results, upstream)
+
+    def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
+        """The same with Variables."""
+        return self.rule.recorded_pull(operands, results, upstream)
 
 
-def prod(a: Variable, axes: Shape, keepdims: bool) -> Value:
-    """The product over axes."""
-    dtypes = [np.int64 if a.dtype.kind == "b" else a.dtype] if isinstance(a, Discrete) else None
-    return record(Product(shape=list(a.shape), axes=list(axes), keepdims=keepdims), [a], dtypes)[0]
+def folded(name: str, a: Variable, **params: Any) -> Value:
+    """A product or cumulative function by the name of its primitive, in a trace or not."""
+    rule = PRIMITIVES[name](shape=list(a.shape), **params)
+    if variable.is_tracing():
+        dtypes = [np.int64 if a.dtype.kind == "b" else a.dtype] if isinstance(a, Discrete) else None
+        return record(rule, [a], dtypes)[0]
+    x = np.asarray(variable.value_of(a))
+    results = rule.forward([x])
+    return variable.call(Held(rule, [x], results), [a], results, name)[0]
 
 
 class CumulativeSum(Primitive):
@@ -417,37 +436,23 @@ class CumulativeSum(Primitive):
         return [np.add.accumulate(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
-        """The sums from the other end."""
-        p = self.params
-        g = np.flip(np.reshape(upstream[0], p["shape"]), p["axis"])
-        return [np.ravel(np.flip(np.cumsum(g, p["axis"]), p["axis"]))]
+        """The gradient of the terms."""
+        return [np.ravel(cumsum_gradient(np.reshape(upstream[0], self.params["shape"]), self.params["axis"]))]
 
 
 class CumulativeProduct(Primitive):
     """Products of the first 1, 2, 3, ... elements along an axis."""
 
     name = "cumprod"
-    exact = False
 
     def forward(self, inputs: list[Array]) -> list[Array]:
         """The products."""
         return [np.multiply.accumulate(inputs[0].reshape(self.params["shape"]), self.params["axis"])]
 
     def recorded_pull(self, operands: list[Value], results: list[Value], upstream: list[Value]) -> list[Value]:
-        """Everything before an element, times what follows and is still to be multiplied; nothing is divided by."""
-        p = self.params
-        x = np.moveaxis(np.reshape(operands[0], p["shape"]), p["axis"], -1)
-        g = np.moveaxis(np.reshape(upstream[0], p["shape"]), p["axis"], -1)
-        rest = [g[..., -1]]
-        for k in range(x.shape[-1] - 2, -1, -1):
-            rest.append(g[..., k] + x[..., k + 1] * rest[-1])
-        return [np.ravel(np.moveaxis(before(x) * np.stack(rest[::-1], -1), -1, p["axis"]))]
-
-
-def cumulative(a: Variable, function: Function, axis: int) -> Value:
-    """np.cumsum or np.cumprod along an axis."""
-    dtypes = [np.int64 if a.dtype.kind == "b" else a.dtype] if isinstance(a, Discrete) else None
-    return record(PRIMITIVES[function.__name__](shape=list(a.shape), axis=axis), [a], dtypes)[0]
+        """The gradient of the factors."""
+        x, v, g = [np.reshape(flat, self.params["shape"]) for flat in (operands[0], results[0], upstream[0])]
+        return [np.ravel(cumprod_gradient(x, v, g, self.params["axis"]))]
 
 
 CALLABLE |= {name_of(f): f for f in vars(np).values() if isinstance(f, np.ufunc)}

@@ -423,6 +423,13 @@ def test_selecting_arrays_that_go_back_and_forth_find_their_programs():
     assert len(paths.roots) <= 8
 
 
+def test_buffers_are_refused_where_gradients_are_recorded():
+    c = fa.compile(lambda x: np.sum(x ** 2))
+    for call in (c.value_and_grad, c.grad):
+        with pytest.raises(TypeError, match="out= takes numbers"):
+            call(fa.Variable(np.ones(3)), out=np.empty(3))
+
+
 def test_guards_end_a_run_early():
     def f(x):
         s = x[0]
