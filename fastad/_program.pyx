@@ -119,6 +119,9 @@ cdef class Code:
         self.free, self.wide = [], []
         self.work = int(costs(self.instructions).sum())
 
+    def __repr__(self):
+        return f"<code: {len(self.instructions)} instructions over {self.n_slots} slots>"
+
     cdef Workspace workspace(self, Py_ssize_t lanes):
         """The memory for one call; constants stand in it already."""
         cdef Workspace space
@@ -391,6 +394,10 @@ cdef class Evaluator:
 
     def __dealloc__(self):
         PyMem_RawFree(self.where)
+
+    def __repr__(self):
+        shapes = [", ".join([str(tuple(shape)) for shape in shapes]) for shapes in (self.dims, [s for s, _ in self.results])]
+        return f"<evaluator: {shapes[0]} -> {shapes[1]}>"
 
     cdef int load(self, Workspace space, object leaves) except -1:
         """Copy the arguments in; -2 when one is not what the program was made for."""
@@ -836,6 +843,10 @@ cdef class Bound:
     def __init__(self, Evaluator evaluator, gradient, list buffers, slow, bint quick):
         self.evaluator, self.gradient, self.buffers, self.slow, self.quick = evaluator, gradient, buffers, slow, quick
         self.space = evaluator.code.workspace(1)
+
+    def __repr__(self):
+        shapes = [", ".join([str(x) for x in shapes]) for shapes in (self.evaluator.dims, [z.shape for z in self.buffers])]
+        return f"<bound evaluator: arguments of shapes {shapes[0]}, gradient {shapes[1]}>"
 
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator

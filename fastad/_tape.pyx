@@ -105,6 +105,11 @@ cdef class Handle:
         forget_leaf(<void *>self)
 
 
+cdef str counted(Py_ssize_t n, str what):
+    """A number of things in words."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 KINDS = ("span", "map", "matmul", "route", "spread", "assign", "call")
 
 
@@ -150,8 +155,8 @@ cdef class Tape:
         return self.n_records
 
     def __repr__(self):
-        return (f"<fastad tape: {self.n_records} records, {self.n_slots - 1} slots, {self.n_live} living variables, "
-                f"{self.nbytes / 1e6:.1f} MB>")
+        return (f"<fastad tape: {counted(self.n_records, 'record')}, {counted(self.n_slots - 1, 'slot')}, "
+                f"{counted(self.n_live, 'living variable')}, {self.nbytes / 1e6:.1f} MB>")
 
     @property
     def nbytes(self):
@@ -736,6 +741,12 @@ def build_info():
     dict
         ``debug`` (bool), ``compiler`` (str), ``dispatch`` (``"baseline"``, ``"avx2"`` or ``"avx512"``; the environment
         variable ``FASTAD_DISPATCH`` lowers it).
+
+    Examples
+    --------
+    >>> import fastad as fa
+    >>> sorted(fa.build_info())
+    ['compiler', 'debug', 'dispatch']
     """
     return {"debug": bool(FASTAD_DEBUG), "compiler": FASTAD_COMPILER.decode(), "dispatch": DISPATCH}
 

@@ -176,6 +176,9 @@ class Gate:
         """The gradients for the inputs; a subclass defines it."""
         raise NotImplementedError(f"{type(self).__name__}: a Gate needs a method backward(self, upstream)")
 
+    def __repr__(self) -> str:
+        return f"<gate {type(self).__name__}>"
+
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         """Run the gate, and record it when an input is a recorded Variable."""
         name = type(self).__name__
@@ -290,6 +293,9 @@ class custom_vjp:  # noqa: N801  a decorator, under JAX's name
             self.signature: inspect.Signature | None = inspect.signature(fun)
         except (TypeError, ValueError):               # some functions written in C have none
             self.signature = None
+
+    def __repr__(self) -> str:
+        return f"<custom_vjp {self.name}{'' if self.fwd is not None else ', without a rule'}>"
 
     def defvjp(self, fwd: Callable[..., Any], bwd: Callable[..., Any]) -> None:
         """Set the rule: ``fwd(*args) -> (output, residuals)`` and ``bwd(*nondiff_args, residuals, g) -> gradients``."""

@@ -65,6 +65,9 @@ class debug_nan(ContextDecorator):  # noqa: N801  a context manager, named like 
         self.inf, self.warn = inf, warn
         self.before: list[tuple[Any, Any]] = []
 
+    def __repr__(self) -> str:
+        return f"debug_nan(inf={self.inf}, warn={self.warn})"
+
     def _recreate_cm(self) -> Self:
         """One for each call of a decorated function."""
         return type(self)(inf=self.inf, warn=self.warn)

@@ -392,6 +392,13 @@ class Graph:
                     raise
         return values
 
+    def __repr__(self) -> str:
+        kinds = [node.operation for node in self.nodes]
+        leaves = ", ".join([f"{kinds.count(kind)} {kind}{'' if kinds.count(kind) == 1 else 's'}"
+                            for kind in ("placeholder", "variable", "constant") if kind in kinds])
+        state = "swept" if self._swept else "evaluated" if self._values else "not evaluated"
+        return f"<graph: {len(self.nodes)} nodes{f' ({leaves})' if leaves else ''}, {state}>"
+
     def __str__(self) -> str:
         """One line per node: name, operation, value and gradient of the last evaluation."""
         rows = [("node", "operation", "value", "gradient")]

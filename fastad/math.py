@@ -29,8 +29,22 @@ def describe(row: ops.Op) -> str:
     if row.numpy:
         lines += [f"Answers to ``{'scipy.' if row.numpy.startswith('special.') else 'numpy.'}{row.numpy}``.", ""]
     lines += ["Parameters", "----------", f"{arguments} : Variable, number or array_like", "",
-              "Returns", "-------", "Variable, or what NumPy gives where no Variable is involved"]
+              "Returns", "-------", "Variable, or what NumPy gives where no Variable is involved", "",
+              "Examples", "--------", *example(row)]
     return "\n".join(lines)
+
+
+def example(row: ops.Op) -> list[str]:
+    """An example at a point of the domain: the gradient against differences; without one, the value against NumPy."""
+    point = ", ".join([f"{low + 0.61 * (high - low):.4g}" for low, high in row.domain])
+    if row.dx == "nan":                               # an order, such as that of polygamma
+        return [">>> import fastad as fa", f">>> fa.gradcheck(lambda y: fa.{row.name}(2, y), 1.7)", "True"]
+    if row.differentiable:
+        return [">>> import fastad as fa", f">>> fa.gradcheck(fa.{row.name}, {point})", "True"]
+    module = "scipy.special" if (row.numpy or "").startswith("special.") else "numpy"
+    name = (row.numpy or row.name).removeprefix("special.")
+    return [f">>> import fastad as fa, {module}",
+            f">>> bool(fa.{row.name}({point}) == {module}.{name}({point}))", "True"]
 
 
 #: Functions by the name of their row.

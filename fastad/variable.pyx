@@ -112,6 +112,12 @@ cdef class HookHandle:
         """Take the hook away."""
         (self.key.home if self.home is None else self.home).pop(self.key, None)
 
+    def __repr__(self):
+        home = self.key.home if self.home is None else self.home
+        function = home.get(self.key)
+        function = getattr(function, "function", function)
+        return f"<hook {getattr(function, '__name__', function)}>" if function is not None else "<hook, removed>"
+
 
 @cython.no_gc
 cdef class Variable(Handle):

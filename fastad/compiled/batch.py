@@ -62,6 +62,9 @@ class Batch:
     def __init__(self, function: Compiled) -> None:
         self.function = function
 
+    def __repr__(self) -> str:
+        return f"<batch of {self.function!r}>"
+
     def __call__(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> Any:
         """The values of all rows."""
         _, results, rebuilt = self.rows("value", args, in_axes, threads)

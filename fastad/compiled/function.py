@@ -138,7 +138,8 @@ class Compiled(Replay):
         self.quick_matrices = {}
 
     def __repr__(self) -> str:
-        return f"<compiled {self.name}: {len(self.programs)} programs>"
+        kinds = ", ".join([program.kind for program in self.programs])
+        return f"<compiled {self.name}: {f'programs {kinds}' if kinds else 'no programs yet'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.saved:                                # of a loaded one there are the programs alone
