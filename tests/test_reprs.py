@@ -58,7 +58,7 @@ def removed():
     (compiled, "<compiled square: programs grad>"),
     (lambda: compiled().batch, "<batch of <compiled square: programs grad>>"),
     (lambda: compiled().bind(np.ones(2)), r"<bound evaluator: arguments of shapes \(2,\), gradient \(2,\)>"),
-    (lambda: compiled().programs[0], r"<fastad program \(grad\): \d+ records, \d+ instructions, 0 guards, workspace .*>"),
+    (lambda: compiled().programs[0], r"<fastad program \(grad\): \d+ records, .* 0 guards, .*>"),
     (lambda: compiled().programs[0].evaluator, r"<evaluator: \(2,\) -> \(\), \(2,\)>"),
     (lambda: compiled().programs[0].evaluator.code, r"<code: \d+ instructions over \d+ slots>"),
     (fa.Graph, "<graph: 0 nodes, not evaluated>"),
