@@ -5,7 +5,9 @@ def observe(Tape tape not None, observer):
 
     What is observed takes the long ways, and is swept record by record. Returns the observer before.
     """
+    global observers
     before = tape.observer
+    observers += (observer is not None) - (before is not None)
     tape.observer = observer
     tape.limit()
     return before

@@ -11,6 +11,7 @@ from numpy cimport (
 
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
 from fastad._tape cimport ensure_loops, execute
+from fastad.variable cimport observers
 
 from time import perf_counter_ns
 
@@ -851,7 +852,7 @@ cdef class Bound:
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator
         cdef Py_ssize_t k
-        if self.quick and plain_numbers(args, e.whole) and e.load(self.space, args) == 0 \
+        if self.quick and not observers and plain_numbers(args, e.whole) and e.load(self.space, args) == 0 \
                 and ((not e.captures and not e.frozen) or e.load_captures(self.space) == 0):
             if e.direct:
                 for k in range(1, e.n_results):

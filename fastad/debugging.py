@@ -39,9 +39,10 @@ class debug_nan(ContextDecorator):  # noqa: N801  a context manager, named like 
 
     Notes
     -----
-    Compiled functions run in Python meanwhile; those that `fastad.load` has read have no Python code and are replayed
-    as ever, and so are batches and bound evaluators. What is computed under ``no_grad`` or in plain NumPy, and the
-    tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts as well: it is a value.
+    Compiled functions, their batches and bound evaluators run in Python meanwhile. Those that `fastad.load` has read
+    have no Python code and are replayed as ever; a descent that runs in C is, too. What is computed under ``no_grad``
+    or in plain NumPy, and the tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts
+    as well: it is a value.
 
     Inside, an operation takes some ten microseconds more; outside it costs nothing.
 

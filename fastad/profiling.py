@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import variable
 from ._program import KINDS, STRIP
 from .compiled.function import Compiled
 from .compiled.path import Path
@@ -188,7 +189,10 @@ def traced(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
     leaves = [*arguments.leaves, *(owner.seeds_like(arguments, vector, "hvp: the vector") if kind == "hvp" else [])]
     path = Path(owner.f, arguments, owner.passes, observer)
     observer.function = False
-    return path.program(kind), leaves
+    try:
+        return path.program(kind), leaves
+    finally:
+        variable.observe(path.trace.tape, None)
 
 
 def duration_of_call(f: Any, args: Sequence[Any], kwargs: Options, repeat: int) -> float:

@@ -8,6 +8,8 @@ from fastad._tape cimport Handle, Layout, Tape
 cdef class Variable(Handle):
     pass
 
+cdef int observers                    # how many tapes are observed, in all threads
+
 cdef Variable new_node(Tape tape, Py_ssize_t offset, Py_ssize_t rec, Layout layout)
 cdef object apply(int op, object x, object y)
 

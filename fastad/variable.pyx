@@ -47,6 +47,7 @@ cdef extern from "Python.h":
 
 (&fa_loops)[0] = loop_table()
 
+observers = 0
 cdef int tracing = 0                  # traces that run, in all threads: one predictable test where there is none
 
 cdef str UNINITIALISED = "Variable: not initialised; a subclass has to call super().__init__(value)"

@@ -114,6 +114,31 @@ def test_compiled_values():
     assert np.isneginf(f(bad))
 
 
+def test_batches_and_bound_evaluators():
+    f = fa.compile(spoilt)
+    good, bad = np.array([1.0, 2.0]), np.array([1.0, 0.0])
+    bound = f.bind(good)
+    rows = np.stack([good, bad])
+    values, gradients = f.batch.value_and_grad(np.stack([good, good]))
+    with fa.debug_nan():
+        assert bound(good) == values[0]
+        np.testing.assert_array_equal(bound.gradient, gradients[0])
+        np.testing.assert_allclose(f.batch(np.stack([good, good])), values)
+        for run in (lambda: bound(bad), lambda: f.batch(rows), lambda: f.batch.value_and_grad(rows)):
+            with pytest.raises(fa.NonFiniteError) as caught:
+                run()
+            check(caught.value, "value", "log", "log")
+    assert np.isneginf(bound(bad)) and np.isneginf(f.batch(rows)[1])
+
+
+def test_a_loaded_function_is_replayed(tmp_path):
+    f = fa.compile(spoilt)
+    f(np.array([1.0, 2.0]))
+    f.save(tmp_path / "f.fad")
+    with fa.debug_nan():
+        assert np.isneginf(fa.load(tmp_path / "f.fad")(np.array([1.0, 0.0])))
+
+
 def test_what_is_not_selected_has_no_gradient():
     x = fa.Variable([0.0, 4.0])
     with fa.debug_nan():

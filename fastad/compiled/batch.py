@@ -179,7 +179,9 @@ class Batch:
         """Arguments of the first row, results with a leading axis, and what puts them in their containers."""
         f = self.function
         first, arrays, stacked, n = self.taken_apart(args, in_axes, threads)
-        found = f.find(kind, first, first.leaves) if kind != "grad" or f.scalar_paths(first) else None
+        found = None
+        if not f.is_observed and (kind != "grad" or f.scalar_paths(first)):
+            found = f.find(kind, first, first.leaves)
         if found is not None:
             return first, self.evaluated(kind, found[1], first, arrays, stacked, n, threads), found[1].rebuilt
         results, rebuilt = self.in_python(kind, first)
@@ -192,7 +194,7 @@ class Batch:
         f = self.function
         args, kwargs = arguments.rebuild(arguments.leaves)
         if kind == "value":
-            return flatten(plain(f.f(*args, **kwargs)))
+            return flatten(f.observed(args, kwargs) if f.is_observed else plain(f.f(*args, **kwargs)))
         value, gradient = value_and_grad(f.f, arguments.numbers)(*args, **kwargs)
         return [value, *arguments.by_leaf(flatten(gradient)[0])], None
 

@@ -285,6 +285,11 @@ class Compiled(Replay):
         """Whether a trace or an observer has to see each operation; of a loaded function there are programs alone."""
         return not self.saved and variable.in_python()
 
+    @property
+    def is_observed(self) -> bool:
+        """Whether an observer has to see each operation, apart from a trace."""
+        return self.runs_in_python and not variable.is_tracing()
+
     def observed(self, args: Sequence[Any], kwargs: Options) -> Any:
         """The function on Variables, so that an observer sees what it does."""
         arguments = self.read(args, kwargs, derive=False)
