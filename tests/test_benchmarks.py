@@ -92,3 +92,18 @@ def test_no_folder_is_named_like_a_module():
     """Or asv takes neither."""
     folder = ROOT / "benchmarks"
     assert not [p for p in folder.rglob("*.py") if p.with_suffix("").is_dir()]
+
+
+def test_what_asv_imports_needs_no_other_package():
+    program = f"""
+import importlib, pkgutil, sys
+sys.path.append({str(ROOT)!r})
+from benchmarks.compiled.peers import NAMES
+from benchmarks.packages import PEERS
+for name in {{*NAMES.values(), *PEERS}} - {{"numpy"}}:
+    sys.modules[name] = None
+import benchmarks
+for module in pkgutil.walk_packages(benchmarks.__path__, "benchmarks."):
+    importlib.import_module(module.name)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -10,7 +10,7 @@ import pytensor
 import pytensor.tensor as pt
 
 from ..measure import Run, flat
-from . import written_with
+from ..peers import written_with
 
 numpy_like = written_with(pt, SimpleNamespace(sigmoid=pt.sigmoid, log_softmax=pt.special.log_softmax,
                                               logsumexp=pt.logsumexp))

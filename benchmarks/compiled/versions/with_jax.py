@@ -10,7 +10,7 @@ from jax import lax
 from jax.scipy.special import logsumexp
 
 from ..measure import Run, flat
-from . import written_with
+from ..peers import written_with
 
 jax.config.update("jax_enable_x64", True)
 

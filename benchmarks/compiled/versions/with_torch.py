@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..measure import Run, flat
-from . import written_with
+from ..peers import written_with
 
 torch.set_num_threads(1)
 

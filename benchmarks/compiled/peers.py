@@ -1,6 +1,7 @@
-"""Other packages on the same workloads, each as its users would write it; a module for each package.
+"""Other packages on the same workloads, each as its users would write it; a module in ``versions/`` for each package.
 
-A module has a function ``version(workload)`` that gives a function which prepares the workload, or None.
+A module has a function ``version(workload)`` that gives a function which prepares the workload, or None. The folder is
+no package (it has no ``__init__.py``), or asv would import all of it, installed or not.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-#: Modules of this folder, by the name of the package; those of one that is not installed are left out.
+#: Modules of the folder, by the name of the package; those of one that is not installed are left out.
 NAMES = {"numpy": "numpy", "jax": "jax", "casadi": "casadi", "torch": "torch", "torch.compile": "torch",
          "pytensor": "pytensor", "drjit": "drjit", "numba": "numba"}
 
@@ -18,7 +19,7 @@ def installed(names=None):
     found = {}
     for name, package in NAMES.items():
         if (names is None or name in names) and importlib.util.find_spec(package) is not None:
-            found[name] = importlib.import_module(f"{__name__}.with_{name.replace('.', '_')}")
+            found[name] = importlib.import_module(f"{__package__}.versions.with_{name.replace('.', '_')}")
     return found
 
 
