@@ -44,7 +44,7 @@ class debug_nan(ContextDecorator):  # noqa: N801  a context manager, named like 
     or in plain NumPy, and the tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts
     as well: it is a value.
 
-    Inside, an operation takes some ten microseconds more; outside it costs nothing.
+    Inside, an operation takes some tens of microseconds; outside it costs nothing.
 
     Examples
     --------
