@@ -10,7 +10,8 @@ from fastad._scalar cimport (
     OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative, OP_positive,
     OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
 )
-from fastad._tape cimport FAR, Tape, ensure_loops, is_wide, loop_table
+from fastad._blocks cimport Block, Cells, View
+from fastad._tape cimport FAR, Flag, Kind, Tape, Wide, ensure_loops, is_wide, loop_table
 
 import numpy as np
 
@@ -90,6 +91,68 @@ def scalar_records(const uint64_t[::1] link, const double[::1] dx, const double[
         k += 1
     return {"op": op[:k], "v": v[:k], "a": a[:k], "b": b[:k], "time": time[:k], "constants": constants[:c],
             "wide_time": wide_time, "wide_slot": wide_slot, "n_slots": total}
+
+
+cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1] pieces, const Wide[::1] wide) noexcept:
+    """Whether a view that is not empty looks at the result of one record, nothing of which was renamed."""
+    cdef Py_ssize_t first = 0, last = pieces.shape[0], middle, k
+    for k in range(view.low, view.high + 1):
+        if moved[k]:
+            return False
+    if view.low == view.high:
+        return True
+    while first < last:                               # the last piece that begins at the view or before it
+        middle = (first + last) // 2
+        if pieces[middle] <= view.low:
+            first = middle + 1
+        else:
+            last = middle
+    return first > 0 and view.high < pieces[first - 1] + wide[first - 1].size
+
+
+def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first, uint8_t[::1] constant,
+               const uint8_t[::1] moved, list blocks):
+    """Read wide records from one on as long as they are maps over one axis whose operands stand where they were made.
+
+    Parameters
+    ----------
+    wide, times, pieces
+        The records, when they were made, and the first slot of each.
+    first : int
+        Where to begin.
+    constant, moved
+        By slot: whether it is constant (results are not), and whether it was renamed.
+    blocks : list of Block
+        Is appended to.
+
+    Returns
+    -------
+    int
+        The first record that is none.
+    """
+    cdef Py_ssize_t k = first, i
+    cdef Wide w
+    cdef View x, y
+    while k < wide.shape[0]:
+        w = wide[k]
+        if w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive or w.sv != 1:
+            break
+        x = View(w.a, (w.n,), (w.sx,))
+        reads = [x]
+        if not in_place(x, moved, pieces, wide):
+            break
+        if w.b >= 0:
+            y = View(w.b, (w.n,), (w.sy,))
+            reads.append(y)
+            if not in_place(y, moved, pieces, wide):
+                break
+        for i in range(pieces[k], pieces[k] + w.size):
+            constant[i] = 1                           # what stands in its block besides results
+        for i in range(w.dst, w.dst + w.n):
+            constant[i] = 0
+        blocks.append(Block("map", times[k], reads, [View(w.dst, (w.n,), (1,))], w.op))
+        k += 1
+    return k
 
 
 cdef inline bint exact_reciprocal(double c) noexcept nogil:
@@ -248,26 +311,179 @@ def evaluate(int op, double x, double y):
     return v
 
 
-def mark_live(const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b, uint8_t[::1] live, uint8_t[::1] keep):
-    """Dead code, backwards over one stretch: a record is kept when its result is live, and then its operands are."""
+def rename_operands(Cells cells, list blocks, const int64_t[::1] alias, bint all=False):
+    """Let blocks read where the values are: index lists, and views at a single slot, or `all` of them.
+
+    Parameters
+    ----------
+    alias : array
+        By cell: the slot that its first one is to be replaced with.
+    """
+    cdef Block block
+    cdef View view
+    cdef Py_ssize_t j, k, there
+    for z in blocks:
+        block = <Block>z
+        if block.index is not None:
+            block.index = cells.moved(block.index, alias)
+        for j in range(len(block.reads)):
+            view = <View>block.reads[j]
+            if view.size == 0 or not (all or view.low == view.high):
+                continue
+            k = cells.at(view.base)
+            there = alias[k] + view.base - cells.firsts[k]
+            if there != view.base:
+                block.reads[j] = View(there, view.shape, view.strides)
+
+
+cdef bint any_set(Cells cells, View view, const uint8_t[::1] flags) except -1:
+    """Whether a flag of one of the cells that a view touches is set."""
+    cdef Py_ssize_t k
+    cdef const int64_t[::1] slots
+    if view.size == 0:
+        return False
+    if view.covers:
+        for k in range(cells.at(view.low), cells.at(view.high) + 1):
+            if flags[k]:
+                return True
+        return False
+    slots = view.slots()
+    for k in range(slots.shape[0]):
+        if flags[cells.at(slots[k])]:
+            return True
+    return False
+
+
+cdef int set_flags(Cells cells, View view, uint8_t[::1] flags) except -1:
+    """Set the flags of the cells that a view touches."""
+    cdef Py_ssize_t k
+    cdef const int64_t[::1] slots
+    if view.size == 0:
+        return 0
+    if view.covers:
+        for k in range(cells.at(view.low), cells.at(view.high) + 1):
+            flags[k] = 1
+        return 0
+    slots = view.slots()
+    for k in range(slots.shape[0]):
+        flags[cells.at(slots[k])] = 1
+    return 0
+
+
+def find_live(Cells cells, list blocks, const int64_t[::1] time, const int64_t[::1] v, const int64_t[::1] a,
+              const int64_t[::1] b, uint8_t[::1] live, uint8_t[::1] keep):
+    """Dead code, read backwards: what has a live result is kept, and then its operands are live.
+
+    Parameters
+    ----------
+    blocks : list of Block
+        `live` is set.
+    time, v, a, b
+        The scalar records; slots are given as cells.
+    live, keep
+        By cell, and by scalar record.
+    """
+    cdef Py_ssize_t i = v.shape[0] - 1, k, j
+    cdef Block block
+    cdef const int64_t[::1] index
+    for k in range(len(blocks) - 1, -2, -1):
+        block = <Block>blocks[k] if k >= 0 else None
+        while i >= 0 and (block is None or time[i] >= block.time):
+            if live[v[i]]:
+                live[a[i]] = live[b[i]] = 1
+            else:
+                keep[i] = 0
+            i -= 1
+        if block is None:
+            break
+        block.live = False
+        for view in block.writes:
+            if any_set(cells, <View>view, live):
+                block.live = True
+                break
+        if not block.live:
+            continue
+        for view in block.reads:
+            set_flags(cells, <View>view, live)
+        if block.index is not None:
+            index = block.index
+            for j in range(index.shape[0]):
+                live[cells.at(index[j])] = 1
+
+
+def count_uses(Cells cells, list blocks, const int64_t[::1] singly, int32_t[::1] uses):
+    """By cell: how often it is read by blocks and as one of the slots `singly`."""
+    cdef Py_ssize_t i, k
+    cdef View view
+    cdef const int64_t[::1] slots
+    for i in range(singly.shape[0]):
+        uses[cells.at(singly[i])] += 1
+    for block in blocks:
+        for z in (<Block>block).reads if (<Block>block).kind != "add" else [*(<Block>block).reads, *(<Block>block).writes]:
+            view = <View>z
+            if view.size == 0:
+                continue
+            if view.covers:
+                for k in range(cells.at(view.low), cells.at(view.high) + 1):
+                    uses[k] += 1
+                continue
+            slots = view.slots()
+            for i in range(slots.shape[0]):
+                uses[cells.at(slots[i])] += 1
+        if (<Block>block).index is not None:
+            slots = (<Block>block).index
+            for i in range(slots.shape[0]):
+                uses[cells.at(slots[i])] += 1
+
+
+cdef void touch(Cells cells, View view, uint8_t[::1] flags, uint8_t[::1] glued) noexcept:
+    cdef Py_ssize_t k, last = cells.at(view.high)
+    for k in range(cells.at(view.low), last + 1):
+        flags[k] = 1
+        if k < last:
+            glued[k] = 1
+
+
+def touched(Cells cells, inputs, list blocks, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
+    """Mark cells.
+
+    Parameters
+    ----------
+    flags
+        Is set where inputs are, and where the operands and results of blocks are that are more than a single slot.
+    glued
+        Is set where the next cell has to stay beside one.
+    single
+        Is set where blocks read a single slot, or collect it.
+    """
+    cdef View view
     cdef Py_ssize_t i
-    for i in range(v.shape[0] - 1, -1, -1):
-        if live[v[i]]:
-            live[a[i]] = live[b[i]] = 1
-        else:
-            keep[i] = 0
+    cdef const int64_t[::1] index
+    for view in inputs:
+        if view.size:
+            touch(cells, view, flags, glued)
+    for block in blocks:
+        for z in (<Block>block).reads:
+            view = <View>z
+            if view.low < view.high:
+                touch(cells, view, flags, glued)
+            elif view.size:
+                single[cells.at(view.low)] = 1
+        for z in (<Block>block).writes:
+            view = <View>z
+            if view.low < view.high:
+                touch(cells, view, flags, glued)
+        if (<Block>block).index is not None:
+            index = (<Block>block).index
+            for i in range(index.shape[0]):
+                single[cells.at(index[i])] = 1
 
 
-def count_uses(const int64_t[::1] slots, int32_t[::1] uses):
-    """Add one use to each of the slots."""
-    cdef Py_ssize_t i
-    for i in range(slots.shape[0]):
-        uses[slots[i]] += 1
-
-
-def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b,
-                const int32_t[::1] uses, Py_ssize_t shortest):
+def find_chains(Cells cells, const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b,
+                int32_t[::1] uses, Py_ssize_t shortest):
     """Sums of many terms, made one by one: s = s + t or s - t again and again, nobody else reading the s between.
+
+    `uses` says how often each cell is read otherwise; the reads of the records are added.
 
     Returns
     -------
@@ -276,7 +492,7 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
         ``terms`` (slots in order; of a subtraction -1 - its record), and ``member`` (by record: 1, a chain has taken it over;
         2, it was a subtraction).
     """
-    cdef Py_ssize_t n = op.shape[0], i, j, k, length, total = 0, chains = 0
+    cdef Py_ssize_t n = op.shape[0], i, j, k, x, y, length, total = 0, chains = 0
     before = np.full(n, -1, np.int64)                 # the record of the same chain that makes the sum so far
     term = np.zeros(n, np.int64)
     lengths = np.ones(n, np.int64)
@@ -285,12 +501,16 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
     cdef int64_t[::1] before_ = before, term_ = term, lengths_ = lengths, producer_ = producer
     cdef uint8_t[::1] ends_ = ends
     for i in range(n):
+        uses[cells.at(a[i])] += 1
+        uses[cells.at(b[i])] += 1
+    for i in range(n):
         if op[i] != OP_add and op[i] != OP_subtract:
             continue
-        j, k = producer_[a[i]], producer_[b[i]] if op[i] == OP_add else -1
-        if j >= 0 and uses[a[i]] != 1:
+        x, y = cells.at(a[i]), cells.at(b[i])
+        j, k = producer_[x], producer_[y] if op[i] == OP_add else -1
+        if j >= 0 and uses[x] != 1:
             j = -1
-        if k >= 0 and uses[b[i]] != 1:
+        if k >= 0 and uses[y] != 1:
             k = -1
         if k >= 0 and (j < 0 or lengths_[k] > lengths_[j]):
             before_[i], term_[i], lengths_[i] = k, a[i], lengths_[k] + 1
@@ -298,9 +518,9 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
         elif j >= 0:
             before_[i], term_[i], lengths_[i] = j, b[i] if op[i] == OP_add else -1 - i, lengths_[j] + 1
             ends_[j] = 0
-        producer_[v[i]] = i
+        producer_[cells.at(v[i])] = i
     for i in range(n):
-        if producer_[v[i]] == i and ends_[i] and lengths_[i] >= shortest:
+        if producer_[cells.at(v[i])] == i and ends_[i] and lengths_[i] >= shortest:
             chains += 1
             total += lengths_[i]
     last, start, first, count = [np.empty(chains, np.int64) for _ in range(4)]
@@ -309,7 +529,7 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
     cdef uint8_t[::1] member_ = member
     chains = total = 0
     for i in range(n):
-        if producer_[v[i]] != i or not ends_[i] or lengths_[i] < shortest:
+        if producer_[cells.at(v[i])] != i or not ends_[i] or lengths_[i] < shortest:
             continue
         length = lengths_[i]
         last_[chains], first_[chains], count_[chains] = i, total, length
@@ -325,12 +545,72 @@ def find_chains(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] 
     return last, start, first, count, terms, member
 
 
-def levels_of(const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b, int32_t[::1] depth,
-              uint64_t[::1] shape):
-    """By slot, over one stretch: the depth of each result, and a hash of the form of the expression that makes it."""
-    cdef Py_ssize_t i
+cdef int32_t deepest(Cells cells, View view, const int32_t[::1] depth) except -1:
+    """The largest depth among the cells that a view touches."""
+    cdef Py_ssize_t k
+    cdef int32_t d = 0
+    cdef const int64_t[::1] slots
+    if view.size == 0:
+        return 0
+    if view.covers:
+        for k in range(cells.at(view.low), cells.at(view.high) + 1):
+            d = max(d, depth[k])
+        return d
+    slots = view.slots()
+    for k in range(slots.shape[0]):
+        d = max(d, depth[cells.at(slots[k])])
+    return d
+
+
+cdef int enter(Cells cells, View view, int32_t[::1] depth, uint64_t[::1] shape, int32_t d, uint64_t form) except -1:
+    """Enter depth and form of a result."""
+    cdef Py_ssize_t k
+    cdef const int64_t[::1] slots
+    if view.size == 0:
+        return 0
+    if view.covers:
+        for k in range(cells.at(view.low), cells.at(view.high) + 1):
+            depth[k], shape[k] = d, form
+        return 0
+    slots = view.slots()
+    for k in range(slots.shape[0]):
+        depth[cells.at(slots[k])], shape[cells.at(slots[k])] = d, form
+    return 0
+
+
+def levels_of(Cells cells, list blocks, const int64_t[::1] time, const int64_t[::1] op, const int64_t[::1] v,
+              const int64_t[::1] a, const int64_t[::1] b, int32_t[::1] depth, uint64_t[::1] shape):
+    """By cell: the depth of each result, and a hash of the form of the expression that makes it; blocks get a depth.
+
+    The scalar records name cells. Of the results of blocks chains of as many terms are alike, everything else is a form of its
+    own.
+    """
+    cdef Py_ssize_t i = 0, k, j, n = v.shape[0], count = len(blocks)
+    cdef Block block
     cdef int32_t d
-    for i in range(op.shape[0]):
-        d = depth[a[i]] if depth[a[i]] > depth[b[i]] else depth[b[i]]
-        depth[v[i]] = d + 1
-        shape[v[i]] = mixed(mixed(shape[a[i]], shape[b[i]]), <uint64_t>op[i])
+    cdef uint64_t form
+    cdef const int64_t[::1] index
+    for k in range(count + 1):
+        block = <Block>blocks[k] if k < count else None
+        while i < n and (block is None or time[i] < block.time):
+            d = depth[a[i]] if depth[a[i]] > depth[b[i]] else depth[b[i]]
+            depth[v[i]] = d + 1
+            shape[v[i]] = mixed(mixed(shape[a[i]], shape[b[i]]), <uint64_t>op[i])
+            i += 1
+        if block is None:
+            break
+        d = 0
+        for view in block.reads:
+            d = max(d, deepest(cells, <View>view, depth))
+        for view in block.writes:
+            d = max(d, deepest(cells, <View>view, depth))
+        if block.index is not None:
+            index = block.index
+            for j in range(index.shape[0]):
+                d = max(d, depth[cells.at(index[j])])
+        block.depth = d + 1
+        for j in range(len(block.writes)):
+            form = <uint64_t>(k * 64 + j + 1) * <uint64_t>0x9e3779b97f4a7c15
+            if block.kind == "chain":
+                form = 7 + 31 * <uint64_t>len(block.index)
+            enter(cells, <View>block.writes[j], depth, shape, d + 1, form)

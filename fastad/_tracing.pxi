@@ -71,10 +71,14 @@ cdef class Trace:
         """The rules of CALL records; a record's ``extra`` counts in this list."""
         return list(self.tape.objects)
 
-    def columns(self):
-        """Copies of the tape's columns: ``value``, ``link``, ``dx``, ``dy``, ``wide`` (structured), ``pool``."""
+    def columns(self, bint copy=True):
+        """Copies of the tape's columns: ``value``, ``link``, ``dx``, ``dy``, ``wide`` (structured), ``pool``.
+
+        Without `copy` the values are the tape's own, not to be looked at any more when something else was recorded.
+        """
         cdef Tape t = self.tape
-        return {"value": np.array(t.value[:t.n_slots]), "link": np.array(t.link[:t.n_records]),
+        return {"value": np.array(t.value[:t.n_slots]) if copy else np.asarray(t.value[:t.n_slots]),
+                "link": np.array(t.link[:t.n_records]),
                 "dx": np.array(t.dx[:t.n_records]), "dy": np.array(t.dy[:t.n_records]),
                 "wide": np.array(t.wide[:t.n_wide]), "pool": np.array(t.pool[:t.n_pool])}
 

@@ -121,7 +121,7 @@ def test_types_in_modules_with_a_stub_of_their_own(name):
 def test_stubs_match_the_modules(tmp_path):
     allowed = tmp_path / "allowed"
     allowed.write_text(NOT_IN_STUBS)
-    names = ["_descent", "_tape", "_passes", "_program", "_sparsity", "variable", "math", "special"]
+    names = ["_descent", "_tape", "_blocks", "_passes", "_program", "_sparsity", "variable", "math", "special"]
     code, text = mypy("mypy.stubtest", *[f"fastad.{name}" for name in names], "--concise",
                       "--mypy-config-file=pyproject.toml", f"--allowlist={allowed}", "--ignore-unused-allowlist")
     assert code == 0, f"change the stub of the module:\n{text}"

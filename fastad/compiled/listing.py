@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .. import _passes
+from .._blocks import Block, Cells, View
 from .._tape import KINDS
 from ..ops import OPS
 
@@ -25,67 +25,6 @@ ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
 SMALL = 16
 #: A view that is looked for in a list of slots has at most so many axes.
 MOST_AXES = 4
-
-
-class View:
-    """Slots from `base` on, as an array of a shape with strides; immutable."""
-
-    __slots__ = ("_bounds", "_row", "_slots", "base", "shape", "size", "strides")
-
-    def __init__(self, base: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
-        self.base, self.shape, self.strides = base, shape, strides
-        self.size = math.prod(shape)
-        self._row: bool | None = None
-        self._bounds: tuple[int, int] | None = None
-        self._slots: Any = None
-
-    @property
-    def row(self) -> bool:
-        """Whether the elements lie in a row."""
-        if self._row is None:
-            step, self._row = 1, True
-            for n, s in zip(reversed(self.shape), reversed(self.strides), strict=True):
-                if n != 1 and s != step:
-                    self._row = False
-                    break
-                step *= n
-        return self._row
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        """First and last slot that are touched; the view is not empty."""
-        if self._bounds is None:
-            low = high = self.base
-            for n, s in zip(self.shape, self.strides, strict=True):
-                if s > 0:
-                    high += s * (n - 1)
-                elif s < 0:
-                    low += s * (n - 1)
-            self._bounds = low, high
-        return self._bounds
-
-    @property
-    def index(self) -> Any:
-        """What selects the elements' entries in an array by slot, a slice where that will do."""
-        return slice(self.base, self.base + self.size) if self.row else self.slots()
-
-    @property
-    def around(self) -> slice:
-        """All slots between the first and the last; the view is not empty."""
-        low, high = self.bounds
-        return slice(low, high + 1)
-
-    def slots(self) -> Any:
-        """The slot of each element, in C order; not to be written to."""
-        if self._slots is None:
-            if self.row:
-                self._slots = np.arange(self.base, self.base + self.size)
-            else:
-                out = np.full((1,) * len(self.shape), self.base, np.int64)
-                for d, (n, s) in enumerate(zip(self.shape, self.strides, strict=True)):
-                    out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
-                self._slots = np.broadcast_to(out, self.shape).reshape(-1)
-        return self._slots
 
 
 def line(base: int, n: int) -> View:
@@ -138,44 +77,6 @@ def alike(views: list[View]) -> list[View]:
     return made
 
 
-@dataclass
-class Block:
-    """An operation on arrays.
-
-    ``kind`` is map, add (a map that adds to its result), matmul, gather, chain or call; ``reads`` are the operands,
-    ``writes`` the results; ``index`` the slots that a gather collects, or the terms of a chain, term by term.
-    """
-
-    kind: str
-    time: int
-    reads: list[View]
-    writes: list[View]
-    op: int = 0
-    index: Any = None
-    numbers: tuple[int, ...] = ()
-    rule: Any = None
-    live: bool = True
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def read_slots(self) -> list[Any]:
-        """The slots of each operand."""
-        found = [view.slots() for view in self.reads]
-        if self.index is not None:
-            found.append(self.index)
-        if self.kind == "add":
-            found.append(self.writes[0].slots())
-        return found
-
-    def read_index(self) -> list[Any]:
-        """What selects the entries of each operand in an array by slot."""
-        found = [view.index for view in self.reads if view.size]
-        if self.index is not None and len(self.index):
-            found.append(self.index)
-        if self.kind == "add" and self.writes[0].size:
-            found.append(self.writes[0].index)
-        return found
-
-
 class Listing:
     """The code of one trace.
 
@@ -196,8 +97,12 @@ class Listing:
         The scalar records.
     blocks : list of Block
         In the order of time.
-    value, known : arrays
-        By slot: the value of a constant, and whether it is one.
+    value : array
+        By slot: the value of a constant.
+    cells : Cells
+        Made by `divide`, when nothing more is allocated.
+    known, alias : arrays
+        By cell: whether it is constant, and the slot where its values are.
     """
 
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
@@ -210,14 +115,17 @@ class Listing:
         self.n_records = len(columns["link"])
         total = n + len(scalar["constants"])
         room = total + total // 8 + 64
-        #: By slot: value, known, whether it was renamed; and where its value is, once one was.
+        #: By slot: value, whether it is constant, whether it was renamed; and how far away its value is, once one was.
+        #: Memory that nobody writes to costs nothing.
         self._store: list[Any] = [np.zeros(room), np.zeros(room, np.uint8), np.zeros(room, np.uint8)]
-        self.current: Any = None                      # slot -> where its value is; None while that is the slot itself
+        self.shift: Any = None
         self._look(total)
-        self.value[:n], self.value[n:] = columns["value"][:n], scalar["constants"]
-        self.value[0] = 0.0
-        self.known[0] = 1
-        self.known[n:] = 1
+        self.tape_value = columns["value"]
+        self.value[n:] = scalar["constants"]
+        self.constant[0] = 1
+        self.constant[n:] = 1
+        self.renamed: list[Any] = []                  # slots
+        self.overwritten: list[Any] = []              # slots, and what they held before
         self.inputs = [line(slot, size) for slot, size in inputs]
         #: First slot and end of what keeps together: the blocks of wide records, allocations.
         self.pieces = scalar["wide_slot"].tolist()
@@ -238,33 +146,75 @@ class Listing:
             for k, column in enumerate(self._store):
                 self._store[k] = np.concatenate([column, np.zeros(max(n, len(column)), column.dtype)])
         self._look(n)
-        self.value[first:], self.known[first:] = values, known
+        self.value[first:], self.constant[first:] = values, known
         self.pieces.append(first)
         self.ends.append(n)
-        if self.current is not None:
-            self.current[first:] = np.arange(first, n)
         return first
 
     def _look(self, n: int) -> None:
         """Let the columns by slot be the first n entries of their memory."""
-        self.value, self.known, self.moved = [column[:n] for column in self._store[:3]]
-        self.current = self._store[3][:n] if len(self._store) > 3 else None
+        self.value, self.constant, self.moved = [column[:n] for column in self._store[:3]]
+        self.shift = self._store[3][:n] if len(self._store) > 3 else None
 
     def rename(self, slots: Any, sources: Any) -> None:
         """From here on the values of `slots` are where `sources` are now."""
-        if self.current is None:
-            self._store.append(np.arange(len(self._store[0])))
+        if self.shift is None:
+            self._store.append(np.zeros(len(self._store[0]), np.int64))
             self._look(len(self.value))
-        self.current[slots] = self.current[sources]
+        self.shift[slots] = self.where(sources) - slots
         self.moved[slots] = 1
+        self.renamed.append(slots)
 
     def where(self, slots: Any) -> Any:
         """Where the values of slots are now."""
-        return slots if self.current is None else self.current[slots]
+        return slots if self.shift is None else slots + self.shift[slots]
 
     def still(self, view: View) -> bool:
         """Whether the values of a view that is not empty are where its slots are, in one piece."""
-        return self.one_piece(view) and (self.current is None or not self.moved[view.around].any())
+        return self.one_piece(view) and (self.shift is None or not self.moved[view.around].any())
+
+    def divide(self) -> None:
+        """Divide the slots into cells."""
+        cells = self.cells = Cells(len(self.value))
+        cells.cut_stretches(np.array(self.pieces, np.int64), np.array(self.ends, np.int64))
+        cells.cut_views(self.inputs)
+        for slots in self.renamed:
+            cells.cut_runs(slots)
+        for block in self.blocks:
+            cells.cut_views(block.writes)
+            cells.cut_views(block.reads, single=True)
+        for slots in (self.v, self.a, self.b):
+            cells.cut_each(slots)
+        cells.close()
+        first, end = cells.first[:-1], cells.first[1:]
+        self.known = self.constant[first]
+        self.alias = first.copy()
+        there = np.flatnonzero(self.known[:np.searchsorted(first, self.n_tape)])
+        single = first[there[end[there] - first[there] == 1]]
+        self.value[single] = self.tape_value[single]
+        for k in there[end[there] - first[there] > 1].tolist():
+            self.value[first[k]:end[k]] = self.tape_value[first[k]:end[k]]
+        for slots, values in self.overwritten:
+            self.value[slots] = values
+        self.value[0] = 0.0
+
+    def refine(self) -> None:
+        """Divide the cells further where blocks write now, and in what was allocated since."""
+        before, known = self.cells, self.known
+        cells = self.cells = Cells(len(self.value))
+        cells.cut_stretches(before.first[:-1], before.first[1:])
+        for block in self.blocks:
+            cells.cut_views(block.writes)
+        cells.cut_each(self.v)
+        cells.close()
+        first = cells.first[:-1]
+        old = first < before.n
+        self.known, self.alias = self.constant[first], first.copy()
+        self.known[old] = known[before.of(first[old])]
+
+    def now(self, slots: Any) -> Any:
+        """Where the values of slots are, after all renamings and what the passes have found to be alike."""
+        return self.cells.moved(slots, self.alias)
 
     def one_piece(self, view: View) -> bool:
         """Whether a view looks at the results of one record: those of several do not keep together."""
@@ -278,9 +228,9 @@ class Listing:
         """Whether the values of a view are not where its slots are, nor all shifted alike."""
         if not view.size or self.still(view):
             return False
-        if self.current is None:
+        if self.shift is None:
             return not self.one_piece(view)
-        shift = self.where(view.slots()) - view.slots()
+        shift = self.shift[view.slots()]
         return bool((shift != shift[0]).any())
 
     def operand(self, view: View, time: int, row: bool = False, divided: bool = False) -> View:
@@ -320,27 +270,30 @@ class Listing:
         start = seen = 0
         spans = {view.base for view in self.inputs}
         names = wide.dtype.names
-        for row, time, slot in zip(wide.tolist(), times.tolist(), slots.tolist(), strict=True):
-            w = dict(zip(names, row, strict=True))
+        at = 0
+        while (at := _passes.plain_maps(wide, times, slots, at, self.constant, self.moved, self.blocks)) < len(wide):
+            time, slot = int(times[at]), int(slots[at])
+            w = dict(zip(names, wide[at].tolist(), strict=True))
+            at += 1
             while seen < len(guards) and guards[seen][0] <= time:
                 self.guards.append(self.where(guards[seen][1]))
                 seen += 1
             kind = KINDS[w["kind"]]
             if kind != "span" or slot not in spans:
-                self.known[slot:slot + w["size"]] = 1     # what stands in its block besides results is constant
-            if self.current is not None and start < len(self.op) and self.time[start] < time:
+                self.constant[slot:slot + w["size"]] = 1     # what stands in its block besides results is constant
+            if self.shift is not None and start < len(self.op) and self.time[start] < time:
                 stop = int(np.searchsorted(self.time, time))      # scalar records up to here read what stands there now
                 self._rename_scalars(start, stop)
                 start = stop
             if kind != "span" and w["n"]:
                 getattr(self, "_read_" + kind)(w, time)
-        if self.current is not None:
+        if self.shift is not None:
             self._rename_scalars(start, len(self.op))
         self.guards += [self.where(which) for _, which in guards[seen:]]
 
     def _rename_scalars(self, start: int, stop: int) -> None:
         for operand in (self.a, self.b):
-            operand[start:stop] = self.current[operand[start:stop]]
+            operand[start:stop] += self.shift[operand[start:stop]]
 
     def _axes(self, w: Any) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
         """Shape of a map, and the strides of result and operands."""
@@ -357,19 +310,18 @@ class Listing:
         adds = bool(w["flags"] & ACCUMULATE)
         x = View(int(w["a"]), shape, strides[1])
         if int(w["op"]) == OPCODE["positive"] and not adds and (out.size <= SMALL or self.scattered(x)):
-            self.known[out.index] = 0
+            self.constant[out.index] = 0
             self.rename(out.slots(), x.slots())
             return
         given = [x, View(int(w["b"]), shape, strides[2])][:1 + (w["b"] >= 0)]
         views = alike([out, *[self.operand(view, time, divided=True) for view in given]])
         out, *reads = views or [out, *[self.operand(view, time) for view in given]]
-        if adds and self.known[out.around].any():
-            slots = out.slots()
-            fresh = np.unique(slots) if len(slots) > out.bounds[1] - out.bounds[0] + 1 else np.sort(slots)
-            fresh = fresh[self.known[fresh] == 1]     # nothing was written there yet
+        if adds and self.constant[out.around].any():
+            fresh = np.arange(out.low, out.high + 1) if out.covers else np.unique(out.slots())
+            fresh = fresh[self.constant[fresh] == 1]  # nothing was written there yet
             if len(fresh):
                 self._fill(fresh, time)
-        self.known[out.index] = 0
+        self.constant[out.index] = 0
         self.blocks.append(Block("add" if adds else "map", time, reads, [out], op=int(w["op"])))
 
     def _fill(self, slots: Any, time: int) -> None:
@@ -386,12 +338,12 @@ class Listing:
         p = [int(z) for z in self.pool[int(w["layout"]):int(w["layout"]) + 13]]
         out = View(int(w["dst"]), (p[0], p[1], p[2]), (p[4], p[5], p[6]))
         if p[3] == 0:                                 # sums of nothing
-            self.known[out.slots()] = 0
+            self.constant[out.slots()] = 0
             self.rename(out.slots(), np.full(out.size, self.allocate([0.0], known=True)))
             return
         x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
         y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
-        self.known[out.index] = 0
+        self.constant[out.index] = 0
         self.blocks.append(Block("matmul", time, [x, y], [out]))
 
     def _read_route(self, w: Any, time: int) -> None:
@@ -399,7 +351,7 @@ class Listing:
         index = self.pool[first:first + n]
         slots = np.arange(int(w["dst"]), int(w["dst"]) + n)
         moved = index >= 0
-        self.known[slots[moved]] = 0
+        self.constant[slots[moved]] = 0
         self.rename(slots[moved], int(w["a"]) + index[moved])
 
     def _read_spread(self, w: Any, time: int) -> None:
@@ -420,7 +372,7 @@ class Listing:
             sums = self.allocate(np.zeros(len(chosen)), known=False)
             self.blocks.append(Block("chain", time, [View(zero, (len(chosen),), (0,))], [line(sums, len(chosen))],
                                      index=terms.reshape(-1)))
-            self.known[out + unique[chosen]] = 0
+            self.constant[out + unique[chosen]] = 0
             self.rename(out + unique[chosen], np.arange(sums, sums + len(chosen)))
         missing = np.setdiff1d(np.arange(int(w["size"]) - n), unique)
         if len(missing):
@@ -438,8 +390,8 @@ class Listing:
             sources = View(int(w["a"]) if w["a"] >= 0 else int(w["out"]) + n, shape, strides[1]).slots()
         saved = int(w["out"]) + np.arange(n)
         fresh = np.flatnonzero(self.where(slots) == slots)[::-1]
-        self.value[slots[fresh]] = self.value[saved[fresh]]    # the tape shows what a constant is in the end
-        self.known[saved] = 0
+        self.overwritten.append((slots[fresh], self.tape_value[saved[fresh]]))    # the tape shows what came last
+        self.constant[saved] = 0
         self.rename(saved, slots)
         self.rename(slots, sources)
 
@@ -451,5 +403,5 @@ class Listing:
         outs = p[2 + 2 * n_in:]
         writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
         for view in writes:
-            self.known[view.index] = 0
+            self.constant[view.index] = 0
         self.blocks.append(Block("call", time, reads, writes, rule=self.rules[int(w["extra"])]))

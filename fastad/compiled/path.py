@@ -130,7 +130,7 @@ class Path:
     def listing(self, spans: Sequence[tuple[int, int]], guards: Sequence[tuple[int, Any]] = ()) -> Listing:
         """What was recorded up to now."""
         captured = [(slot, size) for _, slot, size in self.trace.captures]
-        return Listing(self.trace.columns(), self.trace.rules, [*spans, *captured], guards)
+        return Listing(self.trace.columns(copy=False), self.trace.rules, [*spans, *captured], guards)
 
     def structure(self, kind: str) -> Compressed | None:
         """In how few directions a "jacobian" or "hessian" can be told; None when it is dense."""

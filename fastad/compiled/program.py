@@ -156,11 +156,11 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     statistics: dict[str, Any] = {"records": listing.n_records}
     moved: dict[int, tuple[int, int]] = {}
     where = [*[listing.where(np.asarray(slots, np.int64)) for slots in wanted], *listing.guards]
+    listing.divide()
     if passes:
         statistics["simplify"] = simplify(listing)
         statistics["blocks"] = simplify_blocks(listing)
-        alias = listing.current                       # each pass may have moved what the other left
-        where = [alias[alias[slots]] for slots in where]
+        where = [listing.now(listing.now(slots)) for slots in where]      # each may have moved what the other left
     everything = np.concatenate([*where, np.zeros(1, np.int64)])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:
@@ -173,10 +173,10 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     code = emitter.emit()
     if origins is not None:
         before = {there: first for first, (there, _) in moved.items()}
+        computed: list[Any] = [step.computed() if step is not None else () for step in emitter.origins]
         origins += [slots - slots[0] + before[int(slots[0])] if len(slots) and int(slots[0]) in before else slots
-                    for slots in emitter.origins]
-    place = emitter.place
+                    for slots in computed]
     stretches = int((code.instructions["kind"] == 0).sum())
     statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)
-    starts = [int(place[view.base]) if view.size else 0 for view in listing.inputs]
-    return code, [place[slots] for slots in where], starts, statistics
+    starts = [emitter.spot(view.base) if view.size else 0 for view in listing.inputs]
+    return code, [emitter.spots(slots) for slots in where], starts, statistics

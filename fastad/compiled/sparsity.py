@@ -78,6 +78,7 @@ def pattern_of(code: Listing, active: Sequence[View], wanted: Any) -> Pattern | 
     """
     wanted = code.where(np.asarray(wanted, np.int64))
     n = sum(view.size for view in active)
+    code.divide()
     drop_dead(code, wanted)
     sets = Sets(max(LARGE_SET, n // 4), ROOM)
     try:

@@ -1,7 +1,6 @@
 """Constant folding, exact identities and common subexpressions of operations on arrays."""
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ def constant_of(code: Listing, view: View) -> float | None:
     """The constant that all elements of an operand are; None when they are not."""
     if not view.size:
         return None
-    if any(n > 1 and s for n, s in zip(view.shape, view.strides, strict=True)):
+    if view.low != view.high:
         return None
-    return float(code.value[view.base]) if code.known[view.base] else None
+    return float(code.value[view.base]) if code.known[code.cells.cell(view.base)] else None
 
 
 def simplified(code: Listing, block: Block) -> View | None:
@@ -54,7 +53,7 @@ def folded(code: Listing, block: Block) -> bool:
     if len(numbers) < len(block.reads):
         return False
     code.value[out.base] = _passes.evaluate(block.op, numbers[0], numbers[1] if len(numbers) > 1 else 0.0)
-    code.known[out.base] = 1
+    code.known[code.cells.cell(out.base)] = 1
     return True
 
 
@@ -72,34 +71,40 @@ class Straddled:
     """Knows between which slots a view of some block looks across."""
 
     def __init__(self, code: Listing) -> None:
-        bounds = [view.bounds for block in code.blocks for view in (*block.reads, *block.writes) if view.size]
-        self.lows, self.highs = [sorted(ends) for ends in zip(*bounds, strict=True)] if bounds else [[], []]
+        views = [view for block in code.blocks for view in (*block.reads, *block.writes) if view.size]
+        self.lows = np.sort(np.array([view.low for view in views], np.int64))
+        self.highs = np.sort(np.array([view.high for view in views], np.int64))
 
-    def __call__(self, slot: int) -> bool:
-        """Whether a view begins before the slot and ends there or behind it."""
-        return bisect_left(self.lows, slot) > bisect_left(self.highs, slot)
+    def __call__(self, slots: Any) -> Any:
+        """Whether a view begins before the slot and ends there or behind it; of one slot, or of each of an array."""
+        return np.searchsorted(self.lows, slots) > np.searchsorted(self.highs, slots)
+
+
+def separate(code: Listing) -> list[bool]:
+    """By block: whether its result is written once, and no view of a block reaches across an end of it."""
+    straddled = Straddled(code)
+    firsts = np.array([block.writes[0].base for block in code.blocks], np.int64)
+    ends = firsts + np.array([block.writes[0].size for block in code.blocks], np.int64)
+    across = straddled(firsts) | straddled(ends)
+    written = np.sort(np.array([view.base for block in code.blocks for view in block.writes], np.int64))
+    times = np.searchsorted(written, firsts, side="right") - np.searchsorted(written, firsts)
+    alone: list[bool] = (~across & (times == 1)).tolist()
+    return alone
 
 
 def simplify_blocks(code: Listing) -> dict[str, int]:
     """Simplify the maps among the blocks; returns how many are gone."""
     found: dict[Any, Block] = {}
-    written: dict[int, int] = {}
-    for block in code.blocks:
-        for view in block.writes:
-            written[view.base] = written.get(view.base, 0) + 1
-    straddled = Straddled(code)
     left, shared, identities = [], 0, 0
-    if code.current is None:
-        code.current = np.arange(len(code.value))
-    alias = code.current                              # slot -> where its value stands
+    cells, alias = code.cells, code.alias
 
-    def now(view: View) -> View:
-        return View(int(alias[view.base]), view.shape, view.strides) if view.size else view
+    def stands_for(base: int, out: View) -> None:
+        """Let the values of a result be those of a row of slots."""
+        k, last = cells.cell(out.low), cells.cell(out.high)
+        alias[k:last + 1] = cells.first[k:last + 1] + (base - out.base)
 
-    for block in code.blocks:
-        block.reads = [now(view) for view in block.reads]
-        if block.index is not None:
-            block.index = alias[block.index]
+    for block, alone in zip(code.blocks, separate(code), strict=True):
+        _passes.rename_operands(cells, [block], alias, all=True)
         if block.kind != "map":
             left.append(block)
             continue
@@ -107,17 +112,15 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
         if folded(code, block):
             identities += 1
             continue
-        dense = (out.row and written[out.base] == 1
-                 and not straddled(out.base) and not straddled(out.base + out.size))
+        dense = alone and out.row and out.size > 0
         same = simplified(code, block)
         key = (block.op, out.shape, out.strides, *[(view.base, view.shape, view.strides) for view in block.reads])
         if dense and same is not None and same_space(same, out):
             identities += 1
-            alias[out.base:out.base + out.size] = np.arange(same.base, same.base + out.size)
+            stands_for(same.base, out)
         elif dense and key in found:
             shared += 1
-            there = found[key].writes[0].base
-            alias[out.base:out.base + out.size] = np.arange(there, there + out.size)
+            stands_for(found[key].writes[0].base, out)
         else:
             if same is not None and block.op not in (OPCODE["positive"],):
                 block.op, block.reads = OPCODE["positive"], [same]
@@ -125,5 +128,5 @@ def simplify_blocks(code: Listing) -> dict[str, int]:
                 found[key] = block
             left.append(block)
     code.blocks = left
-    code.a, code.b = alias[code.a], alias[code.b]
+    code.a, code.b = code.now(code.a), code.now(code.b)
     return {"identities": identities, "shared": shared}

@@ -19,13 +19,10 @@ def join_chains(code: Listing, wanted: Any) -> int:
     """Turn chains of additions and subtractions into blocks; returns how many records were joined."""
     if np.count_nonzero((code.op == OPCODE["add"]) | (code.op == OPCODE["subtract"])) < SHORTEST:
         return 0
-    uses = np.zeros(len(code.value), np.int32)
-    for index in (code.a, code.b, wanted, *[index for block in code.blocks for index in block.read_index()]):
-        if isinstance(index, slice):
-            uses[index] += 1
-        else:
-            _passes.count_uses(np.ascontiguousarray(index), uses)
-    last, start, first, count, terms, member = _passes.find_chains(code.op, code.v, code.a, code.b, uses, SHORTEST)
+    uses = np.zeros(code.cells.count, np.int32)
+    _passes.count_uses(code.cells, code.blocks, wanted, uses)
+    last, start, first, count, terms, member = _passes.find_chains(code.cells, code.op, code.v, code.a, code.b, uses,
+                                                                   SHORTEST)
     if not len(last):
         return 0
     sums = code.v[last]
@@ -35,6 +32,7 @@ def join_chains(code: Listing, wanted: Any) -> int:
         terms = np.where(terms < 0, first_new + np.searchsorted(negated, -1 - terms), terms)
         code.op[negated], code.a[negated], code.b[negated] = OPCODE["negative"], code.b[negated], 0
         code.v[negated] = first_new + np.arange(len(negated))
+        code.refine()
     made = [Block("chain", int(code.time[k]), [View(int(s), (1,), (0,))], [line(int(v), 1)],
                   index=terms[f:f + n]) for k, v, s, f, n in zip(last, sums, start, first, count, strict=True)]
     select(code, member != 1)

@@ -20,19 +20,11 @@ def stretches(code: Listing) -> list[tuple[int, int]]:
 
 def drop_dead(code: Listing, wanted: Any) -> int:
     """Keep what the slots `wanted` depend on; returns how many records and blocks are gone."""
-    live = np.zeros(len(code.value), np.uint8)
-    live[wanted] = 1
+    cells = code.cells
+    live = np.zeros(cells.count, np.uint8)
+    live[cells.of(wanted)] = 1
     keep = np.ones(len(code.op), np.uint8)
-    parts = stretches(code)
-    for k in range(len(parts) - 1, -1, -1):
-        if k < len(code.blocks):
-            block = code.blocks[k]
-            block.live = any(live[view.index].any() for view in block.writes if view.size)
-            if block.live:
-                for index in block.read_index():
-                    live[index] = 1
-        first, last = parts[k]
-        _passes.mark_live(code.v[first:last], code.a[first:last], code.b[first:last], live, keep[first:last])
+    _passes.find_live(cells, code.blocks, code.time, cells.of(code.v), cells.of(code.a), cells.of(code.b), live, keep)
     before = len(code.op) + len(code.blocks)
     select(code, keep)
     code.blocks = [block for block in code.blocks if block.live]

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import _passes
 from ..._program import INSTRUCTION, KINDS, NATIVE, SCALAR, STRIP, Code
-from ..listing import Listing, View
+from ..listing import Block, Listing, View
 from .fuse import Plan, aligned
-from .regroup import Step
+from .regroup import Step, repeats
 from .reuse import reuse
 
 __all__ = ["Emitter"]
@@ -64,15 +65,15 @@ class Emitter:
     Attributes
     ----------
     place : array of int64
-        By slot of the listing: the slot of the program, -1 for none.
-    origins : list of arrays
-        By instruction: the slots of the listing that it computes, none where it only brings operands together.
+        By cell of the listing: the slot of the program that its first one goes to, -1 for none.
+    origins : list of Step
+        By instruction: the step that it computes, None where it only brings operands together.
     """
 
     def __init__(self, code: Listing, steps: list[Step], wanted: Any, results: Sequence[Any] = ()) -> None:
         self.code, self.steps, self.wanted = code, steps, np.asarray(wanted, np.int64)
         self.results = results                        # of the slots wanted those that are to be arrays
-        self.place = np.full(len(code.value), -1, np.int64)
+        self.place = np.full(code.cells.count, -1, np.int64)
         self.place[0] = 0
         self.image: list[Any] = [np.zeros(1)]
         self.n_slots = 1
@@ -82,8 +83,8 @@ class Emitter:
         self.rows: list[tuple[Any, ...]] = []
         self.scalars: list[Any] = []
         self.calls: list[Any] = []
-        self.origins: list[Any] = []
-        self.origin: Any = ()
+        self.origins: list[Step | None] = []
+        self.origin: Step | None = None
         self._place()
 
     # ---- slots ----
@@ -94,78 +95,117 @@ class Emitter:
         self.n_slots += len(values)
         return first
 
-    def units(self) -> list[tuple[int, int]]:
-        """Stretches of slots that keep together, since somebody looks at them as an array."""
-        spans = [(view.base, view.base + view.size) for view in self.code.inputs if view.size]
-        for step in self.steps:
-            if step.block is not None:
-                for view in [*step.block.reads, *step.block.writes]:
-                    if view.size and view.bounds[0] < view.bounds[1]:
-                        spans.append((view.bounds[0], view.bounds[1] + 1))
-        merged: list[tuple[int, int]] = []
-        for first, last in sorted(spans):
-            if merged and first < merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+    def spots(self, slots: Any) -> Any:
+        """Where slots go."""
+        return self.code.cells.moved(slots, self.place)
+
+    def spot(self, slot: int) -> int:
+        """Where a slot goes."""
+        return int(self.code.cells.moved_slot(slot, self.place))
+
+    def places(self, step: Step, operands: Sequence[Any]) -> list[Any]:
+        """What selects, in an array by slot of the program, those that operands or results of a step stand for."""
+        found: list[Any] = []
+        for those in operands:
+            if those is None or not len(those):
+                continue
+            if step.extra.get("placed"):
+                found.append(those)
+            elif not isinstance(those, View):
+                found.append(self.spots(those))
+            elif those.covers:
+                found.append(slice(self.spot(those.low), self.spot(those.low) + those.high - those.low + 1))
             else:
-                merged.append((first, last))
-        return merged
+                found.append(self.spots(those.slots()))
+        return found
+
+    def reads(self, step: Step) -> list[Any]:
+        """The same for what a single step reads."""
+        return self.places(step, step.operands)
+
+    def writes(self, step: Step) -> list[Any]:
+        """The same for what a single step writes."""
+        return self.places(step, step.out if isinstance(step.out, list) else [step.out])
+
+    def _units(self) -> tuple[Any, Any, Any]:
+        """First cells and ends of what keeps together, since somebody looks at it as an array; what is read singly."""
+        cells = self.code.cells
+        flags, glued, single = [np.zeros(cells.count, np.uint8) for _ in range(3)]
+        blocks = [step.block for step in self.steps if step.block is not None]
+        _passes.touched(cells, self.code.inputs, blocks, flags, glued, single)
+        begins = flags.astype(bool)
+        ends = begins & (glued == 0)
+        begins[1:] &= glued[:-1] == 0
+        return np.flatnonzero(begins), np.flatnonzero(ends) + 1, single
+
+    def _put(self, begins: Any, ends: Any, line: int = 1) -> None:
+        """Place stretches of cells one behind the other; those of so many slots begin at a multiple of them."""
+        first = self.code.cells.first
+        sizes = first[ends] - first[begins]
+        if line == 1:
+            starts = self.n_slots + np.cumsum(sizes) - sizes
+            self.n_slots += int(sizes.sum())
+        else:
+            starts = np.empty(len(sizes), np.int64)
+            for k, size in enumerate(sizes.tolist()):
+                starts[k] = self.n_slots + (-self.n_slots % line if size >= line else 0)
+                self.n_slots = int(starts[k]) + size
+        counts = ends - begins
+        which = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        self.place[which] = first[which] + np.repeat(starts - first[begins], counts)
+
+    def _put_constants(self, begins: Any, ends: Any) -> None:
+        """The same for what has constants in it."""
+        first, value = self.code.cells.first, self.code.value
+        self._put(begins, ends)
+        for k, end in zip(begins.tolist(), ends.tolist(), strict=True):
+            known = np.repeat(self.known[k:end], np.diff(first[k:end + 1]))
+            self.image.append(np.where(known, value[first[k]:first[end]], 0.0))
 
     def _place(self) -> None:
         """Give every slot that is read or written its place: constants first, then arrays, then results in order."""
-        code = self.code
-        known = code.known.astype(bool)
-        for view in code.inputs:
-            known[view.slots()] = False
-        units = self.units()
-        inside = np.zeros(len(known), bool)
-        for first, last in units:
-            inside[first:last] = True
-        self.known = known
-        for first, last in sorted(units, key=lambda unit: not known[unit[0]:unit[1]].any()):
-            if known[first:last].any():
-                self.place[first:last] = np.arange(self.n_slots, self.n_slots + last - first)
-                self.constants(np.where(known[first:last], code.value[first:last], 0.0))
+        code, cells = self.code, self.code.cells
+        known = self.known = code.known.astype(bool)
+        begins, ends, marks = self._units()
+        so_far = np.concatenate([[0], np.cumsum(known)])
+        constant = so_far[ends] > so_far[begins]
+        self._put_constants(begins[constant], ends[constant])
         self.lines: dict[int, list[tuple[str, Any]]] = {}
         for k, step in enumerate(self.steps):
-            if step.kind == "line" and step.block is None:
-                self.lines[k] = [self._constant_line(slots) for slots in step.operands]
-            elif step.in_run:
-                self.lines[k] = [self._constant_line(slots) if slots is not None and len(set(slots[[0, -1]])) == 1
-                                 else ("", None) for slots in step.operands]
-        needed = [self.wanted]
+            if step.in_run:
+                self.lines[k] = [self._constant_line(operand) for operand in step.operands]
+        marks[cells.of(self.wanted)] = 1
         for k, step in enumerate(self.steps):
-            if step.kind in ("line", "sum", "scalars", "chain"):
-                given = self.lines.get(k) or [("", None)] * len(step.operands)
-                needed += [slots for slots, (how, _) in zip(step.operands, given, strict=True)
-                           if slots is not None and not how]
-            elif step.block is not None and step.block.index is not None:
-                needed.append(step.block.index)
-            if step.kind == "fill":
-                needed.append(step.operands[0])
             if step.block is not None:
-                needed += [np.array([view.base]) for view in step.block.reads
-                           if view.size and view.bounds[0] == view.bounds[1]]
-        marks = np.zeros(len(known), bool)
-        for slots in needed:
-            marks[slots] = True
+                continue
+            given = self.lines.get(k) or [("", None)] * len(step.operands)
+            for slots, (how, _) in zip(step.operands, given, strict=True):
+                if slots is not None and not how:
+                    marks[cells.of(slots)] = 1
         single = np.flatnonzero(marks & known & (self.place < 0))
-        self.place[single] = np.arange(self.n_slots, self.n_slots + len(single))
-        self.constants(code.value[single])
+        self._put(single, single + 1)
+        self.image += [code.value[np.repeat(cells.first[single], sizes := np.diff(cells.first)[single])
+                                  + np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)]]
         self.n_image = self.n_slots
-        for first, last in units:
-            if self.place[first] < 0:
-                if last - first >= LINE:
-                    self.n_slots += -self.n_slots % LINE
-                self.place[first:last] = np.arange(self.n_slots, self.n_slots + last - first)
-                self.n_slots += last - first
+        self._put(begins[~constant], ends[~constant], LINE)
+        made: list[Any] = [np.empty(0, np.int64)]
         for step in self.steps:
-            free = step.out[self.place[step.out] < 0]
-            self.place[free] = np.arange(self.n_slots, self.n_slots + len(free))
-            self.n_slots += len(free)
+            if step.block is None:
+                made.append(step.out)
+            elif any(view.low == view.high for view in step.block.writes):    # the others are units
+                made.append(np.array([view.base for view in step.block.writes if view.size], np.int64))
+        results = cells.of(np.concatenate(made))
+        results = results[np.sort(np.unique(results, return_index=True)[1])]
+        free = results[self.place[results] < 0]
+        self._put(free, free + 1)
 
-    def _constant_line(self, slots: Any) -> tuple[str, Any]:
+    def _constant_line(self, operand: Any) -> tuple[str, Any]:
         """An operand that is all constants: ("repeat", slot) or ("line", slot); ("", None) when it is not."""
-        if slots is None or not self.known[slots].all():
+        if operand is None or (isinstance(operand, View) and (
+                operand.low < operand.high or not self.known[self.code.cells.cell(operand.low)])):
+            return "", None
+        slots = np.array([operand.base]) if isinstance(operand, View) else operand
+        if not self.known[self.code.cells.of(slots)].all():
             return "", None
         values = self.code.value[slots]
         bits = values.view(np.int64)
@@ -201,9 +241,12 @@ class Emitter:
         how, where = self.lines[k][which]
         if how:
             return Operand(where, int(how == "line"))
-        if step.extra.get("blocks") and step.extra["blocks"][which]:
-            return Operand(int(self.place[slots[0]]), 2, -1, step.extra["blocks"][which])
-        new = self.place[slots]
+        if isinstance(slots, View):
+            there = self.spot(slots.base)
+            if slots.row:
+                return Operand(there, 1)
+            return Operand(-2, 0, there) if slots.low == slots.high else Operand(there, 2, -1, repeats(slots) or ())
+        new = self.spots(slots)
         if len(new) == 1 or (np.diff(new) == 1).all():
             return Operand(int(new[0]), 1)
         if (new == new[0]).all():
@@ -218,7 +261,7 @@ class Emitter:
         at = 0
         while at < len(order):
             step = self.steps[order[at]]
-            self.origin = step.computed()
+            self.origin = step
             if not step.in_run:
                 self._single(step)
                 at += 1
@@ -227,17 +270,17 @@ class Emitter:
             while end < len(order) and self._together(step, self.steps[order[end]]):
                 end += 1
             run = [self.steps[k] for k in order[at:end]]
-            self.origin = ()
+            self.origin = None
             self.instruction("run", n=max(line.lag + line.n for line in run), count=len(run))
             for k in order[at:end]:
-                self.origin = self.steps[k].computed()
+                self.origin = self.steps[k]
                 self._line(k, read, plan)
             at = end
         instructions = np.array(self.rows, INSTRUCTION)
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
         pool = np.concatenate(self.pool) if self.pool else np.empty(0, np.int64)
-        given = [self.place[view.slots()] for view in self.code.inputs]
-        moved = reuse(instructions, scalars, pool, [*given, self.place[self.wanted]], self.n_image, self.n_slots)
+        given = [self.spots(view.slots()) for view in self.code.inputs]
+        moved = reuse(instructions, scalars, pool, [*given, self.spots(self.wanted)], self.n_image, self.n_slots)
         if moved is not None:
             self.n_slots = int(moved[-1])
             self.place = np.where(self.place >= 0, moved[np.maximum(self.place, 0)], self.place)
@@ -247,15 +290,14 @@ class Emitter:
     def _regions(self, instructions: Any, scalars: Any, pool: Any) -> list[tuple[int, int]]:
         """Large inputs and results that only array operations read: they stay where the caller has them."""
         found: list[tuple[int, int]] = []
-        inputs = {(int(self.place[view.base]), view.size) for view in self.code.inputs
-                  if view.size >= LARGE and self.place[view.base] >= 0}
+        inputs = {(self.spot(view.base), view.size) for view in self.code.inputs if view.size >= LARGE}
         results = {(first, len(slots)) for slots in self.results
                    if len(slots) >= LARGE
-                   and self._written_by_lines(first := int(self.place[slots[0]]), slots, instructions)}
+                   and self._written_by_lines(first := self.spot(int(slots[0])), slots, instructions)}
         if not inputs and not results:
             return found
         singly = np.zeros(self.n_slots + 1, bool)
-        wanted = np.bincount(self.place[self.wanted], minlength=self.n_slots + 1)
+        wanted = np.bincount(self.spots(self.wanted), minlength=self.n_slots + 1)
         singly[scalars["a"]] = singly[scalars["b"]] = True
         kinds = instructions["kind"]
         for row in instructions[~np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])]:
@@ -295,7 +337,7 @@ class Emitter:
 
     def _written_by_lines(self, first: int, slots: Any, instructions: Any) -> bool:
         """Whether a result lies in a row, and each number in it is written once, by a line."""
-        if not (np.diff(self.place[slots]) == 1).all():
+        if not (np.diff(self.spots(slots)) == 1).all():
             return False
         v, kinds = instructions["v"], instructions["kind"]
         inside = (v >= first) & (v < first + len(slots)) & (kinds != KIND["run"])
@@ -328,7 +370,7 @@ class Emitter:
                         steps.append((-1, fill))
                     operand = Operand(made[key])
                 elif operand.listed == -3:
-                    operand = Operand(0, 1, self.to_pool(self.place[step.operands[which]]))
+                    operand = Operand(0, 1, self.to_pool(self.spots(step.operands[which])))
                 operands.append(operand)
             read[k] = operands
             steps.append((k, step))
@@ -342,18 +384,22 @@ class Emitter:
         lines: dict[int, list[tuple[str, Any]]] = {}
         for k, step in enumerate(self.steps):
             given = self.lines.get(k)
+            if step.block is not None:                # its arrays are in one piece
+                lines[len(steps)] = given or []
+                steps.append(step)
+                continue
             cuts: list[int] = []
-            if step.kind == "line" and step.block is None and step.n >= 16 * MOST_PARTS and given is not None:
+            if step.kind == "line" and step.n >= 16 * MOST_PARTS and given is not None:
                 for slots, (how, _) in zip(step.operands, given, strict=True):
                     if slots is not None and not how:
-                        jumps = np.diff(self.place[slots])
+                        jumps = np.diff(self.spots(slots))
                         if jumps.any():
                             cuts += (np.flatnonzero(jumps != 1) + 1)[:MOST_PARTS + 1].tolist()
             ends = sorted(set(cuts))
             if not 0 < len(ends) <= MOST_PARTS:
                 ends = []
             if step.kind in ("line", "chain"):
-                ends = sorted({*ends, *(np.flatnonzero(np.diff(self.place[step.out]) != 1) + 1).tolist()})
+                ends = sorted({*ends, *(np.flatnonzero(np.diff(self.spots(step.out)) != 1) + 1).tolist()})
             for first, last in zip([0, *ends], [*ends, step.n], strict=True):
                 if given is not None:
                     lines[len(steps)] = [(how, where + first if how == "line" else where) for how, where in given]
@@ -391,36 +437,37 @@ class Emitter:
 
     def out_of(self, step: Step) -> int:
         """First slot of a step's result."""
-        return int(step.out[0] if step.extra.get("placed") else self.place[step.out[0]])
+        first = step.out[0]
+        return int(first if step.extra.get("placed") else self.spot(first.base if isinstance(first, View) else first))
 
     def _view(self, view: View) -> int:
-        return int(self.place[view.base]) if view.size else 0
+        return self.spot(view.base) if view.size else 0
 
     def _single(self, step: Step) -> None:
         """Write an instruction that is no line."""
-        block, place = step.block, self.place
+        block, spots = step.block, self.spots
         if step.kind == "scalars":
             table = np.empty(len(step.out), SCALAR)
-            table["op"], table["v"] = step.op, place[step.out]
-            table["a"], table["b"] = place[step.operands[0]], place[step.operands[1]]
+            table["op"], table["v"] = step.op, spots(step.out)
+            table["a"], table["b"] = spots(step.operands[0]), spots(step.operands[1])
             first = sum(map(len, self.scalars))
             for at in range(0, len(table), STRETCH):
                 self.instruction("scalars", n=min(STRETCH, len(table) - at), first=first + at)
             self.scalars.append(table)
         elif step.kind == "chain":
-            starts, terms = place[step.operands[0]], place[step.operands[1]]
+            starts, terms = spots(step.operands[0]), spots(step.operands[1])
             n = len(step.out)
             go_on = int(n > 1 and bool((np.diff(starts) == 1).all()))
             if n > 1 and not go_on and not (starts == starts[0]).all():
                 self.instruction("gather", n=n, v=self.out_of(step), ia=self.to_pool(starts))
-                starts, go_on = place[step.out], 1
+                starts, go_on = spots(step.out), 1
             row = bool((np.diff(terms) == 1).all())
             self.instruction("chain", n=n, v=self.out_of(step), a=int(starts[0]), aa=go_on, count=step.op,
                              b=int(terms[0]) if row else 0, ib=-1 if row else self.to_pool(terms))
         elif step.kind == "fill":
-            source = int(step.operands[0][0])
-            self.instruction("fill", n=len(step.out), v=self.out_of(step),
-                             a=source if step.extra.get("placed") else int(place[source]))
+            there = step.out[0] if step.block is not None else step.out
+            source = self._view(step.operands[0]) if step.block is not None else int(step.operands[0][0])
+            self.instruction("fill", n=len(there), v=self.out_of(step), a=source)
         else:
             assert block is not None
             getattr(self, "_emit_" + step.kind)(block)
@@ -446,7 +493,7 @@ class Emitter:
             views = [View(view.base, tuple(view.shape[d] for d in axes), tuple(view.strides[d] for d in axes))
                      for view in views]
             views = merged(views)
-        self._emit_map(replace(block, writes=views[:1], reads=views[1:]))
+        self._emit_map(Block("add", block.time, views[1:], views[:1], op=block.op))
 
     def _emit_matmul(self, block: Any) -> None:
         out, (x, y) = block.writes[0], block.reads
@@ -458,7 +505,7 @@ class Emitter:
 
     def _emit_gather(self, block: Any) -> None:
         out = block.writes[0]
-        slots = self.place[block.index]
+        slots = self.spots(block.index)
         starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1])
         if len(starts) * 16 > len(slots):
             self.instruction("gather", n=out.size, v=self._view(out), ia=self.to_pool(slots))

@@ -74,15 +74,14 @@ class Rounds:
 
     def _single(self, step: Step) -> None:
         """A step of its own comes after whatever it reads, and after others that have written there before."""
-        placed, place = step.extra.get("placed"), self.program.place
         at = 0
-        for slots in step.operands:
-            if slots is not None and len(slots):
-                at = max(at, int(self.level[slots if placed else place[slots]].max()) + 1)
-        out = step.out if placed else place[step.out]
-        if len(out):
-            at = max(at, int(self.level[out].max()))
-            self.level[out] = at
+        for slots in self.program.reads(step):
+            at = max(at, int(self.level[slots].max()) + 1)
+        written = self.program.writes(step)
+        for slots in written:
+            at = max(at, int(self.level[slots].max()))
+        for slots in written:
+            self.level[slots] = at
         step.level = at
 
     def _line(self, k: int, step: Step, operands: list[Operand]) -> None:
@@ -226,7 +225,7 @@ def outside_of_runs(program: Emitter, read: dict[int, list[Operand]],
     """By slot: whether somebody else reads it than lines that read it in a row."""
     steps = program.steps
     outside = np.zeros(program.n_slots + 1, bool)
-    outside[program.place[program.wanted]] = True
+    outside[program.spots(program.wanted)] = True
     for k, step in enumerate(steps):
         if step.in_run:
             rows = {base for base, _ in pieces[k]}
@@ -237,9 +236,8 @@ def outside_of_runs(program: Emitter, read: dict[int, list[Operand]],
                 elif base >= 0 and (on != 1 or base not in rows):
                     outside[base:base + operand.reach(step.n)] = True
         else:
-            for slots in step.operands:
-                if slots is not None and len(slots):
-                    outside[slots if step.extra.get("placed") else program.place[slots]] = True
+            for slots in program.reads(step):
+                outside[slots] = True
     return outside
 
 

@@ -76,10 +76,16 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
             joined(slots, out, code.n_records)
             slots = np.arange(out, out + len(slots))
         made.append(slots)
-    if moved:
-        rename(code, blocks, moved)
+    move = Moves(moved)
+    for block in blocks:
+        block.reads = [move.view(view) for view in block.reads]
+        block.writes = [move.view(view) for view in block.writes]
+        if block.index is not None:
+            block.index = move(block.index)
+    code.a, code.b = move(code.a), move(code.b)
     code.blocks = blocks
-    return moved, [code.current[slots] if moved else slots for slots in made]
+    code.refine()
+    return moved, [move(slots) for slots in made]
 
 
 def makers_of(code: Listing) -> dict[int, Block]:
@@ -95,18 +101,23 @@ def makers_of(code: Listing) -> dict[int, Block]:
     return {first: block for first, block in found.items() if first not in several}
 
 
-def rename(code: Listing, blocks: list[Block], moved: dict[int, tuple[int, int]]) -> None:
-    """Let everybody look at the pieces where they are made now."""
-    alias = np.arange(len(code.value))
-    for first, (there, n) in moved.items():
-        alias[first:first + n] = np.arange(there, there + n)
+class Moves:
+    """Where the slots of pieces are made now; `moved` has by the first slot of each where that goes, and its length."""
 
-    def now(view: View) -> View:
-        return View(int(alias[view.base]), view.shape, view.strides) if view.size else view
+    def __init__(self, moved: dict[int, tuple[int, int]]) -> None:
+        self.first = np.array(sorted(moved), np.int64)
+        self.there, self.size = [np.array([moved[first][j] for first in self.first.tolist()], np.int64)
+                                 for j in range(2)]
 
-    for block in blocks:
-        block.reads, block.writes = [now(view) for view in block.reads], [now(view) for view in block.writes]
-        if block.index is not None:
-            block.index = alias[block.index]
-    code.a, code.b, code.v = alias[code.a], alias[code.b], alias[code.v]
-    code.current = alias
+    def __call__(self, slots: Any) -> Any:
+        """Where slots are now."""
+        if not len(self.first):
+            return slots
+        k = np.searchsorted(self.first, slots, side="right") - 1
+        inside = (k >= 0) & (slots - self.first[k] < self.size[k])
+        return np.where(inside, slots - self.first[k] + self.there[k], slots)
+
+    def view(self, view: View) -> View:
+        """A view of what a view looks at, where it is now."""
+        there = int(self(view.base)) if view.size else view.base
+        return view if there == view.base else View(there, view.shape, view.strides)

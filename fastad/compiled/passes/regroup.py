@@ -13,7 +13,6 @@ import numpy as np
 
 from ... import _passes
 from ..listing import OPCODE, Block, Listing, View
-from .dead import stretches
 
 __all__ = ["Step", "regroup"]
 
@@ -25,8 +24,8 @@ SMALLEST = 12
 class Step:
     """Something to be executed: a line (map over slots in a row), a stretch of scalar records, or a block.
 
-    ``operands`` are arrays of slots, None for a missing one; ``out`` the slots of the results. ``level``, ``run`` and
-    ``lag`` say when it is executed, see fuse.py.
+    ``operands`` are views of a block, otherwise arrays of slots, None for a missing one; ``out`` the slots of the
+    results, or views. ``level``, ``run`` and ``lag`` say when it is executed, see fuse.py.
     """
 
     kind: str
@@ -43,11 +42,15 @@ class Step:
     @property
     def n(self) -> int:
         """How many elements the step works on."""
-        return len(self.operands[0]) if self.kind == "sum" else len(self.out)
+        return int(self.operands[0].size) if self.kind == "sum" else len(self.out)
 
     def computed(self) -> Any:
         """The slots of the listing that are computed here."""
-        return () if self.extra.get("placed") else self.out
+        if self.extra.get("placed"):
+            return ()
+        if isinstance(self.out, list):
+            return np.concatenate([view.slots() for view in self.out])
+        return np.asarray(self.out)
 
     @property
     def in_run(self) -> bool:
@@ -56,29 +59,17 @@ class Step:
 
 
 def depths(code: Listing) -> tuple[Any, Any]:
-    """By slot: how deep its value is, and a hash of the form of the expression that makes it."""
-    depth = np.zeros(len(code.value), np.int32)
-    shape = np.zeros(len(code.value), np.uint64)
+    """By cell: how deep its value is, and a hash of the form of the expression that makes it."""
+    cells = code.cells
+    depth = np.zeros(cells.count, np.int32)
+    shape = np.zeros(cells.count, np.uint64)
     for k, view in enumerate(code.inputs):
-        shape[view.index] = 1000 + k
-    for k, (first, last) in enumerate(stretches(code)):
-        _passes.levels_of(code.op[first:last], code.v[first:last], code.a[first:last], code.b[first:last], depth, shape)
-        if k < len(code.blocks):
-            block = code.blocks[k]
-            below = max((int(depth[index].max()) for index in block.read_index()), default=0)
-            below = max([below, *[int(depth[view.index].max()) for view in block.writes if view.size]])
-            for j, view in enumerate(block.writes):
-                depth[view.index] = below + 1
-                shape[view.index] = hash_of(block, k, j)
-            block.extra["depth"] = below + 1
+        if view.size:
+            first, last = cells.cell(view.low), cells.cell(view.high)
+            shape[first:last + 1] = 1000 + k
+    _passes.levels_of(cells, code.blocks, code.time, code.op, cells.of(code.v), cells.of(code.a), cells.of(code.b),
+                      depth, shape)
     return depth, shape
-
-
-def hash_of(block: Block, k: int, j: int) -> int:
-    """The form of a block's results: sums of as many terms are alike, everything else is a form of its own."""
-    if block.kind == "chain":
-        return 7 + 31 * len(block.index)
-    return (k * 64 + j + 1) * 0x9e3779b97f4a7c15 & 0xffffffffffffffff
 
 
 def runs_of(*keys: Any) -> tuple[Any, Any]:
@@ -96,10 +87,11 @@ def runs_of(*keys: Any) -> tuple[Any, Any]:
 def regroup(code: Listing, smallest: int = SMALLEST) -> list[Step]:
     """The steps of the program in an order in which operands are made before they are used."""
     depth, shape = depths(code)
-    d = depth[code.v]
+    made = code.cells.of(code.v)
+    d, shape = depth[made], shape[made]
     steps: list[Step] = []
     rest = np.arange(len(code.op))
-    for keys in ((d, shape[code.v]), (d, code.op.astype(np.uint64))):
+    for keys in ((d, shape), (d, code.op.astype(np.uint64))):
         if len(rest) < smallest:
             break
         order, begins = runs_of(*[key[rest] for key in keys])
@@ -123,21 +115,25 @@ def put_in_order(code: Listing, steps: list[Step]) -> None:
     """Order the elements of each group as those of its operands are ordered, so that operands are read in a row."""
     if all(step.block is not None for step in steps if step.kind == "line"):
         return
-    rank = np.arange(len(code.value))
+    cells, first = code.cells, code.cells.first
+    rank = first[:-1].copy()                          # of the first slot of a cell, the others follow
     for step in steps:
         if step.kind != "line":
             continue
-        if step.block is None:
-            for slots in step.operands:
-                if slots is None:
-                    continue
-                turns = rank[slots]
-                if (turns != turns[0]).any():
-                    order = np.argsort(turns, kind="stable")
-                    step.out = step.out[order]
-                    step.operands = [z if z is None else z[order] for z in step.operands]
-                    break
-        rank[step.out] = np.arange(len(step.out))
+        if step.block is not None:
+            k, last = cells.cell(step.out[0]), cells.cell(step.out[-1])
+            rank[k:last + 1] = first[k:last + 1] - step.out[0]
+            continue
+        for slots in step.operands:
+            if slots is None:
+                continue
+            turns = cells.moved(slots, rank)
+            if (turns != turns[0]).any():
+                order = np.argsort(turns, kind="stable")
+                step.out = step.out[order]
+                step.operands = [z if z is None else z[order] for z in step.operands]
+                break
+        rank[cells.of(step.out)] = np.arange(len(step.out))
 
 
 def plain_sums(code: Listing) -> set[int]:
@@ -161,6 +157,8 @@ def plain_sums(code: Listing) -> set[int]:
 def as_line(block: Block) -> list[View] | None:
     """Result and operands of a map in the order in which the results lie in a row; None when that is no line."""
     out = block.writes[0]
+    if len(out.shape) == 1 and out.strides == (1,) and all(view.row or view.low == view.high for view in block.reads):
+        return [out, *block.reads]
     axes = sorted((d for d, n in enumerate(out.shape) if n != 1), key=lambda d: -out.strides[d])
     views = [View(view.base, tuple(view.shape[d] for d in axes), tuple(view.strides[d] for d in axes))
              for view in [out, *block.reads]]
@@ -193,11 +191,11 @@ def blocks(code: Listing) -> list[Step]:
     alike: dict[tuple[int, int, int], list[Block]] = {}
     sums = plain_sums(code)
     for block in code.blocks:
-        at = block.extra["depth"]
+        at = block.depth
         if block.writes[0].size and block.writes[0].base in sums:
             if block.kind == "add":
-                steps.append(Step("sum", block.writes[0].slots()[:1], [block.reads[0].slots(), None], depth=at,
-                                  block=block))
+                out = block.writes[0]
+                steps.append(Step("sum", range(out.base, out.base + 1), [block.reads[0], None], depth=at, block=block))
             continue
         if block.kind == "chain":
             n = block.writes[0].size
@@ -205,18 +203,23 @@ def blocks(code: Listing) -> list[Step]:
             continue
         line = as_line(block) if block.kind == "map" else None
         if line is not None:
-            out, *reads = [view.slots() for view in line]
-            steps.append(Step("line", out, [*reads, None][:2], op=block.op, depth=at, block=block,
-                              extra={"blocks": [repeats(view) or () for view in line[1:]]}))
+            out, *reads = line
+            steps.append(Step("line", range(out.base, out.base + out.size), [*reads, None][:2], op=block.op, depth=at,
+                              block=block))
         else:
-            steps.append(Step(block.kind, np.concatenate([view.slots() for view in block.writes]), block.read_slots(),
-                              op=block.op, block=block, depth=at))
+            steps.append(Step(block.kind, block.writes, operands_of(block), op=block.op, block=block, depth=at))
     for (at, count, _), members in alike.items():
         starts = np.concatenate([block.reads[0].slots() for block in members])
         terms = np.concatenate([block.index.reshape(count, -1) for block in members], axis=1)
         steps.append(Step("chain", np.concatenate([block.writes[0].slots() for block in members]),
                           [starts, terms.reshape(-1)], op=count, depth=at))
     return steps
+
+
+def operands_of(block: Block) -> list[Any]:
+    """What a block reads: views, the slots that it collects, and what it adds to."""
+    return [*block.reads, *([] if block.index is None else [block.index]),
+            *(block.writes if block.kind == "add" else [])]
 
 
 def with_scalars(code: Listing, steps: list[Step], rest: Any, d: Any) -> list[Step]:

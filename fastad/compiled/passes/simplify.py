@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ... import _passes
-from ..listing import Listing, View
+from ..listing import Listing
 
 __all__ = ["simplify"]
 
@@ -14,31 +14,27 @@ __all__ = ["simplify"]
 def simplify(code: Listing, fold: bool = True, common: bool = True) -> dict[str, int]:
     """Simplify the scalar records; results are unchanged to the last bit (``x ** 2`` becomes ``x * x``).
 
-    Afterwards ``code.current`` says where the value of each slot is.
+    Afterwards ``code.alias`` says where the value of each slot is.
 
     Returns
     -------
     dict
         How many records constant folding, identities and common subexpressions have taken away.
     """
-    alias = np.arange(len(code.value))
-    keep = np.ones(len(code.op), np.uint8)
-    folded, identities, shared = _passes.simplify(code.op, code.v, code.a, code.b, code.value, code.known, alias, keep,
-                                                  code.n_tape, fold, common)
+    cells, first = code.cells, code.cells.first[:-1]
+    single = np.diff(code.cells.first) == 1           # scalar records read and write no others
+    value, known = code.value[first], code.known * single
+    op, v, a, b = code.op, cells.of(code.v), cells.of(code.a), cells.of(code.b)
+    alias, keep = np.arange(cells.count), np.ones(len(op), np.uint8)
+    folded, identities, shared = _passes.simplify(op, v, a, b, value, known, alias, keep,
+                                                  int(np.searchsorted(first, code.n_tape)), fold, common)
+    made = np.flatnonzero(known > code.known)
+    code.value[first[made]] = value[made]
+    code.known[made] = 1
+    code.a, code.b, code.alias = first[a], first[b], first[alias]
     select(code, keep)
-    for block in code.blocks:
-        if block.index is not None:
-            block.index = alias[block.index]
-        block.reads = [renamed(view, alias) for view in block.reads]
-    code.current = alias
+    _passes.rename_operands(cells, code.blocks, code.alias)
     return {"folded": folded, "identities": identities, "shared": shared}
-
-
-def renamed(view: View, alias: Any) -> View:
-    """A view that looks at a single slot, where that slot's value is now; results of blocks keep their places."""
-    if view.size and all(n == 1 or s == 0 for n, s in zip(view.shape, view.strides, strict=True)):
-        return View(int(alias[view.base]), view.shape, view.strides)
-    return view
 
 
 def select(code: Listing, keep: Any) -> None:

@@ -1,0 +1,45 @@
+"""Contents of _blocks.pyx: what the passes over array operations know of slots."""
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+
+cdef inline Py_ssize_t ones(uint64_t x) noexcept nogil:
+    """How many bits are set."""
+    x = x - ((x >> 1) & <uint64_t>0x5555555555555555)
+    x = (x & <uint64_t>0x3333333333333333) + ((x >> 2) & <uint64_t>0x3333333333333333)
+    x = (x + (x >> 4)) & <uint64_t>0x0f0f0f0f0f0f0f0f
+    return <Py_ssize_t>((x * <uint64_t>0x0101010101010101) >> 56)
+
+
+@cython.final
+cdef class Cells:
+    cdef readonly Py_ssize_t n, count                 # slots and cells
+    cdef uint64_t *bits                               # by slot: whether a cell begins there
+    cdef int64_t *before                              # by 64 slots: how many cells begin before them
+    cdef readonly object first                        # by cell: its first slot; the end of all behind
+    cdef int64_t *firsts
+
+    cdef inline Py_ssize_t at(self, Py_ssize_t slot) noexcept nogil:
+        """The cell that a slot is in."""
+        return self.before[slot >> 6] + ones(self.bits[slot >> 6] & ((<uint64_t>2 << (slot & 63)) - 1)) - 1
+
+    cdef inline void begin(self, Py_ssize_t slot) noexcept nogil:
+        self.bits[slot >> 6] |= <uint64_t>1 << (slot & 63)
+
+
+@cython.final
+cdef class View:
+    cdef readonly Py_ssize_t base, size, low, high    # low and high: the first and the last slot that are touched
+    cdef readonly bint row                            # the elements lie in a row
+    cdef readonly bint covers                         # no slot between low and high is left out
+    cdef readonly tuple shape, strides
+    cdef object listed
+
+
+@cython.final
+cdef class Block:
+    cdef public str kind
+    cdef public Py_ssize_t time, op, depth
+    cdef public list reads, writes
+    cdef public object index, rule
+    cdef public bint live

@@ -1,0 +1,238 @@
+"""Array operations as the passes see them: blocks, the views they read and write, and cells.
+
+A *cell* is a stretch of slots that no operation writes in parts. What the passes know of slots (whether they are constant,
+alive, how deep they are, where they go) they know by cell, so that their work grows with the operations, not with elements.
+"""
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free
+from numpy cimport NPY_INT64, PyArray_DATA, PyArray_IS_C_CONTIGUOUS, PyArray_SIZE, PyArray_TYPE, import_array, ndarray
+
+import numpy as np
+
+import_array()
+
+
+@cython.final
+cdef class Cells:
+    """The cells of a listing: cut where something begins or ends, then closed.
+
+    Parameters
+    ----------
+    n : int
+        How many slots there are; slot 0 is a cell.
+
+    Attributes
+    ----------
+    first : array of int64
+        By cell its first slot; the number of slots behind.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> cells = Cells(10)
+    >>> cells.cut(2, 5)
+    >>> cells.cut_each(np.array([7]))
+    >>> cells.close()
+    >>> cells.first
+    array([ 0,  1,  2,  5,  7,  8, 10])
+    >>> cells.of(np.array([0, 4, 9]))
+    array([0, 2, 5])
+    """
+
+    def __cinit__(self, Py_ssize_t n):
+        self.n = n
+        self.bits = <uint64_t *>calloc(n // 64 + 1, sizeof(uint64_t))
+        self.before = <int64_t *>calloc(n // 64 + 1, sizeof(int64_t))
+        if self.bits is NULL or self.before is NULL:
+            raise MemoryError()
+        self.begin(0)
+        self.begin(min(1, n))
+
+    def __dealloc__(self):
+        free(self.bits)
+        free(self.before)
+
+    def cut(self, Py_ssize_t first, Py_ssize_t last):
+        """Let cells begin at two slots."""
+        if not 0 <= first <= last <= self.n:
+            raise IndexError(f"cells: slots {first} to {last} of {self.n}")
+        self.begin(first)
+        self.begin(last)
+
+    def cut_each(self, const int64_t[::1] slots):
+        """Let each of the slots be a cell."""
+        cdef Py_ssize_t i
+        for i in range(slots.shape[0]):
+            if not 0 <= slots[i] < self.n:
+                raise IndexError(f"cells: slot {slots[i]} of {self.n}")
+            self.begin(slots[i])
+            self.begin(slots[i] + 1)
+
+    def cut_stretches(self, const int64_t[::1] first, const int64_t[::1] last):
+        """Let cells begin at the first slots of stretches and behind their last ones."""
+        cdef Py_ssize_t i
+        for i in range(first.shape[0]):
+            self.cut(first[i], last[i])
+
+    def cut_runs(self, const int64_t[::1] slots):
+        """Let cells begin and end where those slots that follow one another do."""
+        cdef Py_ssize_t i, n = slots.shape[0]
+        for i in range(n):
+            if not 0 <= slots[i] < self.n:
+                raise IndexError(f"cells: slot {slots[i]} of {self.n}")
+            if i == 0 or slots[i] != slots[i - 1] + 1:
+                self.begin(slots[i])
+            if i == n - 1 or slots[i + 1] != slots[i] + 1:
+                self.begin(slots[i] + 1)
+
+    def cut_views(self, views, bint single=False):
+        """Let cells begin and end where what these views touch does; `single`: only of those that look at one slot."""
+        cdef View view
+        for z in views:
+            view = <View?>z
+            if view.size == 0 or (single and view.low != view.high):
+                continue
+            if view.low < 0 or view.high >= self.n:
+                raise IndexError(f"cells: slots {view.low} to {view.high} of {self.n}")
+            if view.covers:
+                self.begin(view.low)
+                self.begin(view.high + 1)
+            else:
+                self.cut_each(view.slots())
+
+    def close(self):
+        """Count the cells; nothing is cut afterwards."""
+        cdef Py_ssize_t w, k = 0
+        cdef uint64_t left, lowest
+        for w in range(self.n // 64 + 1):
+            self.before[w] = k
+            k += ones(self.bits[w])
+        self.first = np.empty(k + 1, np.int64)
+        self.firsts = <int64_t *>PyArray_DATA(<ndarray>self.first)
+        k = 0
+        for w in range(self.n // 64 + 1):
+            left = self.bits[w]
+            while left:
+                lowest = left & (~left + 1)
+                self.firsts[k] = 64 * w + ones(lowest - 1)
+                k += 1
+                left ^= lowest
+        if self.firsts[k - 1] == self.n:              # the end was cut, too
+            k -= 1
+        self.firsts[k] = self.n
+        self.count = k
+        self.first = self.first[:k + 1]
+
+    def of(self, const int64_t[::1] slots):
+        """The cell of each slot."""
+        out = np.empty(slots.shape[0], np.int64)
+        cdef int64_t[::1] out_ = out
+        cdef Py_ssize_t i
+        for i in range(slots.shape[0]):
+            out_[i] = self.at(slots[i])
+        return out
+
+    def cell(self, Py_ssize_t slot):
+        """The cell of one slot."""
+        return self.at(slot)
+
+    def moved(self, const int64_t[::1] slots, const int64_t[::1] places):
+        """Where slots go that keep their distance to the first of their cell, which goes to `places`."""
+        out = np.empty(slots.shape[0], np.int64)
+        cdef int64_t[::1] out_ = out
+        cdef Py_ssize_t i, k
+        for i in range(slots.shape[0]):
+            k = self.at(slots[i])
+            out_[i] = places[k] + slots[i] - self.firsts[k]
+        return out
+
+    def moved_slot(self, Py_ssize_t slot, ndarray places):
+        """The same of one slot."""
+        cdef Py_ssize_t k = self.at(slot)
+        if PyArray_TYPE(places) != NPY_INT64 or PyArray_SIZE(places) != self.count or not PyArray_IS_C_CONTIGUOUS(places):
+            raise TypeError("cells: an array of int64 with an entry for each cell is needed")
+        return (<const int64_t *>PyArray_DATA(places))[k] + slot - self.firsts[k]
+
+
+@cython.final
+cdef class View:
+    """Slots from `base` on, as an array of a shape with strides; immutable.
+
+    Examples
+    --------
+    >>> view = View(10, (2, 3), (1, 2))
+    >>> view.slots(), view.bounds, view.row, view.covers
+    (array([10, 12, 14, 11, 13, 15]), (10, 15), False, True)
+    """
+
+    def __init__(self, Py_ssize_t base, tuple shape, tuple strides):
+        cdef Py_ssize_t d, n, s, m, t, k, size = 1, nd = len(shape), low = base, high = base
+        if len(strides) != nd:
+            raise ValueError(f"view: {nd} axes, {len(strides)} strides")
+        self.base, self.shape, self.strides = base, shape, strides
+        self.row = True
+        for d in range(nd - 1, -1, -1):
+            n, s = shape[d], strides[d]
+            if n != 1 and s != size:
+                self.row = False
+            size *= n
+            if s > 0:
+                high += s * (n - 1)
+            else:
+                low += s * (n - 1)
+        self.size = size
+        self.low, self.high = (low, high) if size else (base, base - 1)
+        self.covers = self.row or size == 0 or low == high
+        if self.covers or nd == 1 and strides[0] != -1:
+            return
+        axes = sorted([(abs(s), n) for n, s in zip(shape, strides) if n > 1])
+        k = 0                                         # how far it reaches without a gap
+        for s, n in axes:
+            if s > k + 1:
+                return
+            k += s * (n - 1)
+        self.covers = True
+
+    def __len__(self):
+        return self.size
+
+    @property
+    def bounds(self):
+        """First and last slot that are touched; the view is not empty."""
+        return self.low, self.high
+
+    @property
+    def around(self):
+        """All slots between the first and the last."""
+        return slice(self.low, self.high + 1)
+
+    @property
+    def index(self):
+        """What selects the elements' entries in an array by slot, a slice where that will do."""
+        return slice(self.base, self.base + self.size) if self.row else self.slots()
+
+    def slots(self):
+        """The slot of each element, in C order; not to be written to."""
+        if self.listed is None:
+            if self.row:
+                self.listed = np.arange(self.base, self.base + self.size)
+            else:
+                out = np.full((1,) * len(self.shape), self.base, np.int64)
+                for d, (n, s) in enumerate(zip(self.shape, self.strides)):
+                    out = out + (np.arange(n, dtype=np.int64) * s).reshape((n,) + (1,) * (len(self.shape) - 1 - d))
+                self.listed = np.ascontiguousarray(np.broadcast_to(out, self.shape).reshape(-1))
+        return self.listed
+
+
+@cython.final
+cdef class Block:
+    """An operation on arrays.
+
+    ``kind`` is map, add (a map that adds to its result), fill, matmul, gather, chain or call; ``reads`` are the operands,
+    ``writes`` the results; ``index`` the slots that a gather collects, or the terms of a chain, term by term.
+    """
+
+    def __init__(self, str kind, Py_ssize_t time, list reads, list writes, Py_ssize_t op=0, index=None, rule=None):
+        self.kind, self.time, self.reads, self.writes, self.op, self.index, self.rule = kind, time, reads, writes, op, index, rule
+        self.live = True
