@@ -70,3 +70,21 @@ def test_lives():
     for born, dies, first in zip(lives.born, lives.dies, lives.first, strict=True):
         assert born <= dies
         assert born >= 0 or first <= code.n_slots - 4 * len(x)           # only the input is read before it is written
+
+
+def test_what_stays_in_a_register_holds_no_memory_and_strips_begin_cache_lines():
+    def f(x):
+        y = x
+        for _ in range(6):
+            y = np.cumsum((y * 0.5 - x) / (y + 3.0)) / 7001.0
+        return np.sum(np.sin(y) * y + np.cos(y))
+
+    x = rng.uniform(size=7001)
+    c = agree(f, x, tol=1e-9)
+    code = program(c).evaluator.code
+    rows = code.instructions
+    lines = rows[rows["kind"] == KINDS.index("line")]
+    assert (lines["av"] == -1).any()
+    assert (lines["v"][lines["av"] == 0] % 8 == 0).all()
+    lives = Lives(rows, code.scalars, code.pool)
+    assert not lives.around(np.array([0]))

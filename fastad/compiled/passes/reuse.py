@@ -51,14 +51,14 @@ def operands(row: Any, pool: Any) -> Iterator[tuple[bool | None, Any]]:
         for which, (slot, on, index) in enumerate(((a, row["aa"], row["ia"]), (b, row["ab"], row["ib"]))):
             if index >= 0:
                 yield False, pool[index:index + n]
-            elif slot >= 0:
+            elif slot >= 0 and on >= 0:               # else it comes from the line before, in a register
                 width, _, count = pool[first + 3 * which:first + 3 * which + 3].tolist() if on == 2 else (n, 0, 1)
                 yield False if on else None, (slot, slot + (width * count if on else strip) - 1)
         if kind == "sum":
             yield True, (v, v)
-        elif row["av"]:
+        elif row["av"] > 0:
             yield True, (v, v + n - 1)
-        else:
+        elif row["av"] == 0:
             yield None, (v - int(row["history"]), v + (STRIP if row["history"] else strip) - 1)
     elif kind in ("map", "add"):
         yield False, view_bounds(pool, first, 1, a)
@@ -204,7 +204,8 @@ def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_i
         return None
     stays = np.ones(n_slots, bool)
     for k in moving:
-        stays[lives.first[k]:lives.last[k] + 1] = False
+        size = lives.last[k] + 1 - lives.first[k]
+        stays[lives.first[k]:lives.last[k] + 1 - size % LINE] = False    # strips behind it still begin a cache line
     place = np.cumsum(stays) - 1
     base = int(stays.sum())
     base += -base % LINE
