@@ -51,7 +51,10 @@ def ready_after(instructions, scalars, guards):
     """After how many instructions each guard, and all before it, can be looked at: all, where it is not plain who writes it."""
     made = {}                                         # slot -> the last instruction that writes it
     wanted = np.unique(guards)
-    for k in np.flatnonzero(np.isin(instructions["kind"], [0, 2, 6, 8, 10, 11])).tolist():
+    plain = np.isin(instructions["kind"], [0, 2, 6, 8, 10, 11])
+    others = np.flatnonzero(~plain & (instructions["kind"] != 1))     # they may write anywhere
+    least = int(others.max()) + 1 if len(others) else 0
+    for k in np.flatnonzero(plain).tolist():
         row = instructions[k]
         if row["kind"] == 0:
             slots = scalars["v"][row["first"]:row["first"] + row["n"]]
@@ -60,4 +63,4 @@ def ready_after(instructions, scalars, guards):
             size = 1 if row["kind"] == 11 else row["n"]
             slots = wanted[np.searchsorted(wanted, row["v"]):np.searchsorted(wanted, row["v"] + size)]
         made.update(dict.fromkeys(slots.tolist(), k + 1))
-    return np.maximum.accumulate([made.get(slot, len(instructions)) for slot in guards.tolist()])
+    return np.maximum.accumulate([max(made.get(slot, len(instructions)), least) for slot in guards.tolist()])

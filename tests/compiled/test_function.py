@@ -449,6 +449,26 @@ def test_guards_end_a_run_early():
     assert (np.diff(what[what >= 2]) > 0).all()
 
 
+def test_guards_on_what_is_written_twice_wait():
+    def f(x):
+        s = np.sum(x)
+        for _ in range(2000):
+            s = np.sin(s) * x[0] + s
+        y = np.outer(x, x[:3]).sum(axis=0)            # filled first, then added to
+        if y[1] > 0.0:
+            s = s * 2.0
+        for _ in range(2000):
+            s = np.cos(s) * x[1] + s
+        return s * y[0]
+
+    c = fa.compile(f)
+    for _ in range(2):
+        for x in (X, -X, np.array([1.0, 2.0, -5.0])):
+            close((c(x), *c.value_and_grad(x)), (f(x), *fa.value_and_grad(f)(x)), 1e-9)
+    (paths,) = c.cache.values()
+    assert len(paths.all()) == 2
+
+
 def test_a_selecting_array_with_nan():
     edges = np.array([0.0, 1.0, np.nan])
     c = fa.compile(lambda x: np.sum(x) * np.searchsorted(edges, 0.5) + np.sum(x[np.isnan(edges)]))
