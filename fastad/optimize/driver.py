@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["ENDS", "Outcome", "descend", "ending"]
 
 #: So many seconds of iterations in C, then signals and the progress bar have their turn.
-INTERVAL = 0.03
+INTERVAL = 0.02
 
 
 #: A rise of this much above the scale of the first and the best value is divergence.
