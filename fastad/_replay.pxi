@@ -210,6 +210,11 @@ cdef void tangent_scalars(Tape t, Cursor *c, Py_ssize_t stop, Tangents *d) noexc
     c.rec, c.slot = rec, slot
 
 
+cdef inline bint moves(const double *dot, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
+    """Whether an operand in a row may have tangents. A Jacobian by columns asks for many that reach few records."""
+    return dot is not NULL and not (stride == 0 and is_nothing(dot[0])) and not (stride == 1 and all_nothing(dot, n))
+
+
 cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
     """The tangents of one wide record, added to nothing; only an in-place write replaces."""
     cdef double *values = &t.value[0]
@@ -236,6 +241,8 @@ cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
         return REACHED
     elif w.kind == MAP:
         if not fa_rows[w.op].differentiable:          # a recorded comparison
+            return REACHED
+        if w.layout < 0 and not moves(xd, w.n, w.sx) and not moves(yd, w.n, w.sy):
             return REACHED
         map_tangent(w.op, axes(t, w, one), values + w.a, y, values + w.dst, xd, yd, vd)
     elif w.kind == MATMUL:

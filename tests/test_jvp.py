@@ -422,3 +422,21 @@ def test_deep():
         return y
 
     agree(f, [0.4], [1.5], 1e-9)
+
+
+def test_records_that_nothing_reaches_keep_nothing():
+    """Whole rows, broadcast operands and parts of them: a tangent that is nothing meets no infinite partial."""
+    n = 40
+    x, y = np.zeros(n), np.linspace(1.0, 2.0, n)
+
+    def f(x, y, s):
+        root = np.sqrt(x)                             # infinite slopes
+        return root, root * y, y * s, np.sqrt(s) + y
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        _, tangents = fa.jvp(f, (x, y, 0.0), (None, np.ones(n), None))
+        assert tangents[0].tolist() == [0.0] * n and tangents[1].tolist() == [0.0] * n
+        assert tangents[2].tolist() == [0.0] * n and tangents[3].tolist() == [1.0] * n
+        _, tangents = fa.jvp(f, (x, y, 0.0), (None, None, 1.0))
+        assert tangents[0].tolist() == [0.0] * n and tangents[2].tolist() == y.tolist()
+        assert np.isinf(tangents[3]).all()
