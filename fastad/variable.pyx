@@ -23,7 +23,7 @@ import numpy as np
 from fastad._scalar cimport (
     FA_UNLIKELY, OP_COUNT, OP_absent, OP_absolute, OP_add, OP_ceil, OP_divide, OP_drop, OP_equal, OP_floor,
     OP_floor_divide, OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and, OP_logical_not,
-    OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint, OP_stop,
+    OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint, OP_square, OP_stop,
     OP_subtract, OP_trunc, boxed_distance, fa_loops, fa_rows, is_nothing, scalar_eval, scalar_inline,
 )
 from fastad._tape cimport (
@@ -500,6 +500,8 @@ cdef class Variable(Handle):
     def __pow__(self, other, modulo):
         if modulo is not None:
             raise TypeError("pow: Variables have no modular power")
+        if self.layout.ndim and (type(other) is int or type(other) is float) and other == 2:
+            return unary(OP_square, self)             # as NumPy has it: x * x costs far less than a power
         return operator(OP_power, self, other)
 
     def __rpow__(self, other, modulo):

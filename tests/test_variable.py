@@ -632,3 +632,17 @@ def test_recording_while_garbage_is_collected():
     finally:
         gc.set_threshold(*threshold)
     assert x.grad == 2.0 * 699 * 350 + 700
+
+
+def test_squares_of_arrays_are_no_powers():
+    a = np.array([[-1.5, 0.0], [2.0, -0.0]])
+    x = fa.Variable(a)
+    for two in (2, 2.0):
+        y = x ** two
+        assert y.value.tobytes() == (a ** two).tobytes()
+        np.sum(y).backward()
+        assert x.grad.tolist() == (2 * a).tolist()
+        x.zero_grad()
+    assert "square" in fa.to_dot(np.sum(x ** 2)) and "power" in fa.to_dot(np.sum(x ** 3))
+    np.testing.assert_array_equal(fa.hessian(lambda v: np.sum(v ** 2))(a.ravel()), 2 * np.eye(4))
+    assert (fa.Variable([3.0]) ** True).value.tolist() == [3.0] and (fa.Variable(3.0) ** 2).value == 9.0
