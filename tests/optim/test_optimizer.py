@@ -138,7 +138,7 @@ def test_loops_reach_a_minimum(name):
         sizes.append(len(fa.tape()))
     np.testing.assert_allclose(a.value, np.ones((2, 2)), atol=0.05)
     np.testing.assert_allclose(b.value, -2.0, atol=0.05)
-    assert max(sizes) < 1000                      # 600 graphs came and went; the updates are not recorded
+    assert max(sizes) < 1500                      # of 2400: graphs go when they are done; steps are not recorded
 
 
 def test_an_update_is_seen_by_what_is_computed_next_and_not_by_what_was():
