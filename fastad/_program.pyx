@@ -26,20 +26,7 @@ cdef extern from "<math.h>" nogil:
 cdef extern from "Python.h":
     int PyErr_CheckSignals() except -1
 
-cdef extern from *:
-    """
-    #if defined(__linux__)
-    #include <sys/mman.h>
-    /* Ask for large pages, as NumPy does for large arrays: a workspace of many arrays misses fewer entries of the page table. */
-    static void fa_large_pages(void *p, size_t n) {
-        const uintptr_t page = 4096, first = ((uintptr_t)p + page - 1) / page * page, last = ((uintptr_t)p + n) / page * page;
-        if (last > first) (void)madvise((void *)first, last - first, MADV_HUGEPAGE);
-    }
-    #else
-    static void fa_large_pages(void *p, size_t n) { (void)p; (void)n; }
-    #endif
-    """
-    void fa_large_pages(void *p, size_t n) noexcept nogil
+include "_memory.pxi"
 
 import_array()
 
@@ -279,32 +266,7 @@ include "_stops.pxi"
 include "_checking.pxi"
 
 
-cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
-    """Whether an array has a shape."""
-    cdef Py_ssize_t d
-    if PyArray_NDIM(x) != len(dims):
-        return False
-    for d in range(len(dims)):
-        if PyArray_DIM(x, <int>d) != <Py_ssize_t>dims[d]:
-            return False
-    return True
-
-
-cdef bint unchanged(array, copy) except -1:
-    """Whether a frozen array is what it was."""
-    return np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f")
-
-
-cdef bint whole_numbers(Py_ssize_t n, const int64_t *x, double *out) noexcept:
-    """Copy integers; whether all are float64 numbers for certain."""
-    cdef Py_ssize_t i
-    cdef bint exact = True
-    for i in range(n):
-        out[i] = <double>x[i]
-        exact &= -EXACT <= x[i] <= EXACT
-    return exact
-
-
+include "_arguments.pxi"
 include "_rows.pxi"
 
 
@@ -723,22 +685,6 @@ cdef class Evaluator:
         return 0
 
 
-cdef inline bint plain_numbers(tuple args, list whole) noexcept:
-    """Whether all arguments are floats and float64 arrays, or (where `whole` says so) int and int64 arrays.
-
-    Then they are of the kind that was traced, if their shapes are.
-    """
-    cdef Py_ssize_t k = 0
-    for x in args:
-        if whole is not None and k < len(whole) and whole[k]:
-            if not PyLong_CheckExact(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_INT64):
-                return False
-        elif not PyFloat_Check(x) and (type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE):
-            return False
-        k += 1
-    return True
-
-
 # ---- calls -----------------------------------------------------------------------------------------------------
 cdef class Replay:
     """The short way of a compiled function; `fastad.compiled` has the long one."""
@@ -807,24 +753,6 @@ cdef class Replay:
         if type(made) is not list:
             return None
         return made[0].reshape(shape) if places is None else scattered(made[0], places, shape)
-
-
-def scattered(const double[::1] data, const int64_t[::1] places, tuple shape):
-    """An array of zeros with numbers at some places, counted in C order."""
-    cdef npy_intp dims[64]
-    cdef Py_ssize_t k, size = 1, n = places.shape[0]
-    if len(shape) > 64 or data.shape[0] != n:
-        raise ValueError(f"scattered: {data.shape[0]} numbers for {n} places in shape {shape}")
-    for k in range(len(shape)):
-        dims[k] = shape[k]
-        size *= dims[k]
-    out = PyArray_ZEROS(<int>len(shape), dims, NPY_DOUBLE, 0)
-    cdef double *to = <double *>PyArray_DATA(<ndarray>out)
-    for k in range(n):
-        if not 0 <= places[k] < size:
-            raise IndexError(f"scattered: place {places[k]} of {size}")
-        to[places[k]] = data[k]
-    return out
 
 
 cdef class Bound:

@@ -38,3 +38,21 @@ cdef void store_rows(const Rows *p, const double *w, Py_ssize_t lanes, Py_ssize_
             for i in range(start, stop):
                 y[i] = w[(p.slot + i if p.slots is NULL else p.slots[i]) * lanes + l]
         start = stop
+
+
+def scattered(const double[::1] data, const int64_t[::1] places, tuple shape):
+    """An array of zeros with numbers at some places, counted in C order."""
+    cdef npy_intp dims[64]
+    cdef Py_ssize_t k, size = 1, n = places.shape[0]
+    if len(shape) > 64 or data.shape[0] != n:
+        raise ValueError(f"scattered: {data.shape[0]} numbers for {n} places in shape {shape}")
+    for k in range(len(shape)):
+        dims[k] = shape[k]
+        size *= dims[k]
+    out = PyArray_ZEROS(<int>len(shape), dims, NPY_DOUBLE, 0)
+    cdef double *to = <double *>PyArray_DATA(<ndarray>out)
+    for k in range(n):
+        if not 0 <= places[k] < size:
+            raise IndexError(f"scattered: place {places[k]} of {size}")
+        to[places[k]] = data[k]
+    return out
