@@ -42,7 +42,7 @@ def matrix_bounds(pool: Any, first: int, which: int, slot: int) -> tuple[int, in
 def operands(row: Any, pool: Any) -> Iterator[tuple[bool | None, Any]]:
     """What an instruction reads, then what it writes: (writes, (first slot, last slot) or array of slots).
 
-    Of a strip, which lines of a run share, `writes` is None.
+    Of a strip, which lines of a run share, `writes` is None; what is handed on has no slots.
     """
     kind, n, v, a, b = KINDS[row["kind"]], int(row["n"]), int(row["v"]), int(row["a"]), int(row["b"])
     first = int(row["first"])
