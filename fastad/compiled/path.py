@@ -1,8 +1,10 @@
 """Paths: one way through a Python function, traced once, and the programs made of it."""
 from __future__ import annotations
 
+import gc
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["Path"]
 
 ONE = np.ones(())
+
+
+@contextmanager
+def no_collections() -> Iterator[None]:
+    """Python's garbage collector waits: passes make many objects and no cycles, and it would look at all."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class Path:
@@ -89,7 +103,7 @@ class Path:
         """The program of a kind; made on first use."""
         made = self.programs.get(kind)
         if made is None:
-            with self.lock:
+            with self.lock, no_collections():
                 made = self.programs.get(kind)
                 if made is None:
                     made = self.programs[kind] = self.make(kind)
