@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -310,6 +309,8 @@ class _Table(Observer):
 
 def html_row(cells: tuple[str, ...], tag: str) -> str:
     """A row of a table."""
+    from html import escape
+
     return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 

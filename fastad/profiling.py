@@ -3,7 +3,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from html import escape
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,6 +99,8 @@ class Profile:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         parts = [f"<p>{escape(self._head())}</p>"]
         for head, *rows in self._tables():
             cells = [[f"<{tag}>{escape(cell)}</{tag}>" for cell in row]

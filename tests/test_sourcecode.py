@@ -11,7 +11,7 @@ PACKAGE = ROOT / "fastad"
 
 #: Each module may import those of lower levels, and of its own.
 LEVELS = [
-    {"_version", "_dtype", "_typing", "ops", "errors", "tree"},
+    {"_version", "_dtype", "_typing", "ops", "errors", "tree", "_threads"},
     {"_tape", "_blocks"},
     {"_passes", "_sparsity", "variable"},
     {"_program"},

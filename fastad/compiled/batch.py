@@ -2,11 +2,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._threads import in_threads
 from ..transforms import like, plain, value_and_grad
 from ..tree import flatten
 from .sparsity import one_program
@@ -243,28 +243,14 @@ class Batch:
         if directions is not None:
             calls = [([*arrays, *extra], stacked + [False] * len(extra), [array[:, k] for array in out])
                      for k, extra in enumerate(directions)]
-        holds, cancel = np.ones(n, np.uint8), np.zeros(1, np.uint8)
-        groups = -(-n // lanes)                           # whole ones: the same bits for any number of threads
-        step = -(-groups // threads) * lanes
-        parts = [(first, min(first + step, n)) for first in range(0, n, step)]
+        holds = np.ones(n, np.uint8)
 
-        def work(part: tuple[int, int]) -> None:
+        def work(part: tuple[int, int], cancel: Any) -> None:
             for inputs, which, results in calls:
                 if not evaluator.batch(inputs, which, *part, results, holds, lanes, cancel):
                     holds[slice(*part)] = 0               # an array from outside has changed since the path was found
 
-        if len(parts) == 1:
-            work(parts[0])
-        else:
-            with ThreadPoolExecutor(len(parts) - 1) as pool:
-                try:
-                    waiting = [pool.submit(work, part) for part in parts[1:]]
-                    work(parts[0])                        # where signals arrive
-                    for other in waiting:
-                        other.result()
-                except BaseException:
-                    cancel[0] = 1
-                    raise
+        in_threads(work, n, lanes, threads)
         pattern = path.program(kind).pattern
         if pattern is not None:                       # a matrix of which the program gives some elements
             dense = np.zeros((n, pattern.shape[0] * pattern.shape[1]))

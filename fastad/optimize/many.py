@@ -2,12 +2,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .._descent import Descent, Port, many
+from .._threads import in_threads
 from ..compiled import Compiled, compile
 from ..compiled.batch import lanes_for
 from ..tree import flatten
@@ -155,8 +155,8 @@ class Fits:
         if first.port is not None and isinstance(first, Replayed):
             self.side_by_side(start, first.port, out, threads)
         done = np.flatnonzero(out["left"])
-        self.spread(lambda part, cancel: self.one_by_one(start, limits, done[slice(*part)], out, cancel),
-                    len(done), 1, threads)
+        in_threads(lambda part, cancel: self.one_by_one(start, limits, done[slice(*part)], out, cancel),
+                   len(done), 1, threads)
         return out
 
     def side_by_side(self, start: Callable[[Array], Descent], port: Port, out: dict[str, Any], threads: int) -> None:
@@ -181,7 +181,7 @@ class Fits:
                 if not many(like, fed, stacked, self.starts, out, begin, min(begin + size, part[1]), lanes, cancel):
                     out["left"][begin:part[1]] = 1        # an array from outside has changed
 
-        self.spread(work, self.rows, size, threads)
+        in_threads(work, self.rows, size, threads)
 
     def one_by_one(self, start: Callable[[Array], Descent], limits: dict[str, Any], rows: Any,
                    out: dict[str, Any], cancel: Any) -> None:
@@ -195,26 +195,6 @@ class Fits:
                 raise KeyboardInterrupt
             out["x"][row], out["fun"][row], out["jac"][row] = descent.best
             out["nit"][row], out["nfev"][row], out["reason"][row] = descent.nit, descent.nfev, descent.reason
-
-    def spread(self, work: Callable[[tuple[int, int], Any], None], rows: int, size: int, threads: int) -> None:
-        """Split rows, in groups of `size`, among threads."""
-        cancel = np.zeros(1, np.uint8)
-        groups = -(-rows // size)
-        step = -(-groups // threads) * size
-        parts = [(first, min(first + step, rows)) for first in range(0, rows, max(step, 1))]
-        if len(parts) <= 1:
-            for part in parts:
-                work(part, cancel)
-            return
-        with ThreadPoolExecutor(len(parts) - 1) as pool:
-            try:
-                waiting = [pool.submit(work, part, cancel) for part in parts[1:]]
-                work(parts[0], cancel)                # where signals arrive
-                for other in waiting:
-                    other.result()
-            except BaseException:
-                cancel[0] = 1
-                raise
 
     def result(self, out: dict[str, Any], sign: float) -> Result:
         """The arrays, in the form of X0."""
