@@ -5,11 +5,15 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 __all__ = ["flatten", "flatten_like", "leaf_names", "tree_map", "unpack"]
 
 
 def unpack(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
     """The items of a container and what makes a container of the same form from others; None for a leaf."""
+    if type(tree) in (np.ndarray, float, int):        # soon said of the usual leaves
+        return None
     if isinstance(tree, dict):
         keys = list(tree)
         kind: Callable[..., Any] = type(tree)

@@ -293,7 +293,8 @@ def arguments_of(arguments: Any, leaves: Sequence[Any]) -> Any:
 def tree_moved(arg: Any, axis: int) -> Any:
     """An argument with the axis of its rows in front."""
     leaves, rebuild = flatten(arg)
-    return rebuild([np.moveaxis(np.asarray(leaf), axis, 0) for leaf in leaves])
+    return rebuild([leaf if axis == 0 and type(leaf) is np.ndarray and leaf.ndim     # short: the usual one costs 5 µs
+                    else np.moveaxis(np.asarray(leaf), axis, 0) for leaf in leaves])
 
 
 def row_of(arg: Any, k: int) -> Any:
