@@ -315,7 +315,9 @@ cdef class Descent:
     @property
     def history(self):
         """A row for the start and each iteration: value, norm of the gradient, length of the step, seconds, place."""
-        return self.log[:self.fit.rows].copy()
+        rows = self.log[:self.fit.rows]
+        rows.flags.writeable = False
+        return rows
 
     def ask_all(self):
         """Ask for the step lengths of all iterations, before `many`."""

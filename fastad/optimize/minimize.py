@@ -160,7 +160,7 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
         outcome = descend(descent, objective, limits, report.watch if report.watches else None, every, sides, cg_iter)
     rows = descent.history
     history = dict(zip(("fun", "grad_norm", "step", "time"), rows.T[:4].copy(), strict=True))
-    return report.result(descent.best, descent, outcome, history, rows[:, 4:])
+    return report.result(descent.best, descent, outcome, history, rows[:, 4:].copy())
 
 
 def search_of(method: str, accept: Any, bounds: Any) -> str | None:
