@@ -150,8 +150,10 @@ def test_the_form_of_x0():
     np.testing.assert_array_equal(x0["a"], 1.0)
     r = fa.minimize(lambda x: (x - 3.0) ** 2, 0, lr=0.25)
     assert isinstance(r.x, float) and r.x == pytest.approx(3.0)
-    r = fa.minimize(lambda x: (x[0] - 3.0) ** 2, [0.0], lr=0.25)
-    assert isinstance(r.x, list)
+    r = fa.minimize(lambda x: np.sum((x - 3.0) ** 2), [0, 1], lr=0.25)       # numbers alone are a vector
+    assert isinstance(r.x, np.ndarray) and r.x == pytest.approx([3.0, 3.0])
+    r = fa.minimize(lambda p: np.sum((p[0] - p[1]) ** 2) + (p[1] - 3.0) ** 2, [np.zeros(2), 1.0], lr=0.1)
+    assert isinstance(r.x, list) and r.x[0] == pytest.approx([3.0, 3.0], rel=1e-5)
 
 
 def test_args_and_maximize():

@@ -22,7 +22,7 @@ class Form:
     Parameters
     ----------
     x0 : number, array_like or nested container
-        What is optimised.
+        What is optimised. A list of nothing but numbers is a vector, as for SciPy.
     name : str
         Who asks, for messages.
 
@@ -37,6 +37,8 @@ class Form:
 
     def __init__(self, x0: Any, name: str = "minimize") -> None:
         self.name = name
+        if type(x0) is list and x0 and all(isinstance(x, (int, float, np.number)) for x in x0):
+            x0 = np.asarray(x0)
         self.tree = x0
         self.leaves, self.rebuild = flatten(x0)
         arrays = [np.asarray(leaf) for leaf in self.leaves]

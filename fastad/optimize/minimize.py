@@ -44,7 +44,7 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
         ``f(x, *args)`` returns a scalar; its gradient comes from ``fa.value_and_grad``, or from ``f.value_and_grad`` if
         it has that.
     x0 : number, array_like or nested container
-        Start.
+        Start. A list of nothing but numbers is a vector.
     args : tuple
         More arguments for `f`.
     method : str
