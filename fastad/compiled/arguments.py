@@ -89,6 +89,14 @@ def exact(value: Any) -> Any:
     return type(value), repr(value) if isinstance(value, float) else value
 
 
+def beyond_float(value: Any) -> bool:
+    """Whether there are whole numbers in a value that float64 may have to round."""
+    if isinstance(value, np.ndarray):
+        return bool(value.dtype.kind in "iu" and value.dtype.itemsize == 8 and value.size
+                    and (value.max() > EXACT or value.min() < -EXACT))
+    return isinstance(value, (int, np.integer)) and abs(int(value)) > EXACT
+
+
 def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
     """The leaf that a value is; None when it is none that float64 could stand for, hence static."""
     if isinstance(value, (float, np.floating)):
@@ -98,14 +106,13 @@ def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
     if isinstance(value, (bool, np.bool_)):
         return Leaf(FLOAT if active else BOOL, None, active)
     if isinstance(value, (int, np.integer)):
-        if not active and abs(int(value)) > EXACT:
+        if not active and beyond_float(value):
             return None
         return Leaf(FLOAT if active else INT, None, active)
     if isinstance(value, (complex, np.complexfloating)) or (isinstance(value, np.ndarray) and value.dtype.kind == "c"):
         raise TypeError(f"compile: {name} is complex; pass real and imaginary part")
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        if value.dtype.itemsize == 8 and value.dtype.kind in "iu" and not active and value.size \
-                and (value.max() > EXACT or value.min() < -EXACT):
+        if not active and beyond_float(value):
             raise ValueError(f"compile: {name} has integers beyond 2**53, which are no float64 numbers")
         kind = FLOAT if active or value.dtype.kind == "f" else BOOL if value.dtype.kind == "b" else INT
         return Leaf(kind, value.shape, active)
@@ -160,7 +167,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
                 fixed_parts.append(Static(part, name))
                 continue
             fixed_parts.append(None)
-            leaves.append(part)
+            leaves.append(np.asarray(part, np.float64) if active and beyond_float(part) else part)
             kinds.append(leaf)
         key.append((form, tuple([z and z.key for z in fixed_parts]), tuple(kinds[first:])))
         makers.append((rebuild, fixed_parts))

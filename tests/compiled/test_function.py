@@ -678,3 +678,15 @@ def test_interrupt_in_a_long_run():
         work()
     assert time.perf_counter() - sent[0] < 1.0        # 0.1 on a machine that does nothing else
     close(c.grad(x), want, 0.0)
+
+
+@pytest.mark.parametrize("n", [2 ** 60, np.array([2 ** 60, 1]), np.int64(2 ** 53 + 1), np.array([3, 2 ** 53])],
+                         ids=["int", "array", "int64", "exact"])
+def test_whole_numbers_that_are_rounded(n):
+    def f(x):
+        return np.sum(x * 3.0) / 7.0
+
+    c = fa.compile(f)
+    for _ in range(2):
+        close(c.value_and_grad(n), fa.value_and_grad(f)(n))
+        close(c(n), f(n))
