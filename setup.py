@@ -18,7 +18,7 @@ PACKAGE = ROOT / "fastad"
 DEBUG = os.environ.get("FASTAD_DEBUG", "0") not in ("", "0")
 
 #: Modules of the package that are written in Cython: ``fastad.<name>`` is made from ``fastad/<name>.pyx``.
-MODULES = ("_blocks", "_descent", "_passes", "_program", "_sparsity", "_tape", "variable")
+MODULES = ("_blocks", "_descent", "_fusing", "_instructions", "_passes", "_program", "_sparsity", "_tape", "variable")
 
 DIRECTIVES = {
     "language_level": 3,

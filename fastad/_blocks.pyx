@@ -212,6 +212,36 @@ cdef class View:
         """What selects the elements' entries in an array by slot, a slice where that will do."""
         return slice(self.base, self.base + self.size) if self.row else self.slots()
 
+    @cython.wraparound(True)
+    def repeats(self):
+        """How its elements, in C order, repeat: blocks of `width` slots, each until it has filled `span`, `count` of them.
+
+        Returns
+        -------
+        tuple of int or None
+            (width, span, count); empty where nothing repeats: all elements are one slot, or lie in a row. None when its slots are
+            in another order.
+
+        Examples
+        --------
+        >>> View(10, (2, 3), (1, 0)).repeats(), View(10, (2, 3), (0, 1)).repeats(), View(10, (2, 3), (1, 2)).repeats()
+        ((1, 3, 2), (3, 6, 1), None)
+        """
+        cdef Py_ssize_t width, span, count
+        axes = []                                     # (length, stride), those that go on like one are merged
+        for n, s in zip(self.shape, self.strides):
+            if axes and axes[-1][1] == n * s:
+                n *= axes.pop()[0]
+            axes.append((n, s))
+        if not axes or (len(axes) == 1 and axes[0][1] in (0, 1)):
+            return ()
+        width = axes.pop()[0] if axes[-1][1] == 1 else 1
+        if axes[-1][1] != 0:
+            return None
+        span = width * <Py_ssize_t>axes.pop()[0]
+        count = axes.pop()[0] if axes and axes[-1][1] == width else 1
+        return (width, span, count) if not axes or (len(axes) == 1 and axes[0][1] == 0) else None
+
     def slots(self):
         """The slot of each element, in C order; not to be written to."""
         if self.listed is None:

@@ -2,8 +2,11 @@
 
 def validate(Code code):
     """Check that no instruction can reach outside of the workspace, the pool or the other tables."""
-    ins, pool, n = code.instructions, code.pool, code.n_slots
-    if n < 1 or n > 1 << 40 or len(code.image) < 1 or len(code.image) > n:
+    cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>code.instructions)
+    cdef const int64_t[::1] pool = code.pool
+    cdef Uses uses = Uses()
+    cdef Py_ssize_t k = 0, j, count, n_ins = len(code.instructions), n = code.n_slots
+    if n < 1 or n > MOST or len(code.image) < 1 or len(code.image) > n:
         raise ValueError(f"program: {len(code.image)} values do not fit into {n} slots")
     for slot, size in code.regions:
         within(slot, size, n, "a region")
@@ -13,27 +16,30 @@ def validate(Code code):
             raise ValueError("program: a scalar instruction reaches outside of the workspace")
     if len(s) and (s["op"].min() < 1 or s["op"].max() >= OP_COUNT):
         raise ValueError("program: a scalar instruction has no function")
-    k = 0
-    while k < len(ins):
-        p = ins[k]
-        kind = int(p["kind"])
-        if not 0 <= kind < len(KINDS) or kind == 2 or kind == 11:
-            raise ValueError(f"program: instruction {k} is of no kind")
-        if kind == 1:
-            count = int(p["count"])
-            if not 0 < count < len(ins) - k:
+    while k < n_ins:
+        if ins[k].kind == K_RUN:
+            count = ins[k].count
+            if not 0 < count < n_ins - k:
                 raise ValueError(f"program: run {k} has no lines")
-            check_pairs(ins[k + 1:k + 1 + count])
-            for q in ins[k + 1:k + 1 + count]:
-                if q["kind"] not in (2, 11) or min(q["n"], q["count"]) < 0 or int(q["count"]) + int(q["n"]) > p["n"]:
+            for j in range(k + 1, k + 1 + count):
+                if not is_line(ins + j) or ins[j].n < 0 or ins[j].count < 0 or ins[k].n > MOST or ins[j].n > ins[k].n - ins[j].count:
                     raise ValueError(f"program: run {k} holds something else than lines within its length")
-                check_line(q, pool, n)
-                check_regions(code, q)
+                check_places(ins + j, n)
+                check_line(ins + j, pool)
+                check_pair(ins + j, j > k + 1, j < k + count)
+                check_uses(code, ins + j, pool, uses)
             k += count + 1
             continue
-        check_single(code, p, kind)
-        check_regions(code, p)
+        if is_line(ins + k) or not 0 <= ins[k].kind <= K_SUM:
+            raise ValueError(f"program: instruction {k} is of no kind")
+        check_places(ins + k, n)
+        check_single(code, ins + k, pool)
+        check_uses(code, ins + k, pool, uses)
         k += 1
+
+
+cdef inline bint is_line(const Instruction *p) noexcept nogil:
+    return p.kind == K_LINE or p.kind == K_SUM
 
 
 cdef int bad(str what) except -1:
@@ -46,194 +52,182 @@ cdef int within(Py_ssize_t first, Py_ssize_t count, Py_ssize_t n, str what) exce
     return 0
 
 
-cdef int check_slots(object pool, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n) except -1:
-    """Check an index list."""
-    within(first, count, len(pool), "an index list")
-    if count and (pool[first:first + count].min() < 0 or pool[first:first + count].max() >= n):
-        bad("an index")
+cdef int check_places(const Instruction *p, Py_ssize_t n) except -1:
+    """Check the slots from which an instruction counts."""
+    if not 0 <= p.v <= n or p.a > n or p.b > n:
+        bad(f"the instruction {KINDS[p.kind]}")
     return 0
 
 
-cdef int check_regions(Code code, object p) except -1:
-    """Check that operands said to be in a region are."""
-    cdef Py_ssize_t low, high, first
-    kind = int(p["kind"])
-    if kind == 2 and p["av"] >= 2:
-        if p["av"] - 2 >= len(code.regions):
+cdef int check_slots(const int64_t[::1] pool, Py_ssize_t first, Py_ssize_t count, Py_ssize_t n) except -1:
+    """Check an index list."""
+    cdef Py_ssize_t k
+    within(first, count, pool.shape[0], "an index list")
+    for k in range(first, first + count):
+        if pool[k] < 0 or pool[k] >= n:
+            bad("an index")
+    return 0
+
+
+cdef int check_uses(Code code, const Instruction *p, const int64_t[::1] pool, Uses uses) except -1:
+    """Check that what an instruction, whose entries of the pool are fine, reads and writes is in the workspace."""
+    cdef Py_ssize_t j, i, n = code.n_slots
+    cdef int64_t low, high, first, size
+    cdef int which, region
+    uses.find(p, &pool[0] if pool.shape[0] else NULL)
+    for j in range(uses.n):
+        if uses.items[j].slots is not NULL:
+            for i in range(uses.items[j].count):
+                if uses.items[j].slots[i] < 0 or uses.items[j].slots[i] >= n:
+                    bad("an index")
+        elif uses.items[j].low < 0 or uses.items[j].high >= n or uses.items[j].high < uses.items[j].low:
+            bad(f"the instruction {KINDS[p.kind]}")
+    if p.kind == K_LINE and p.av >= 2:
+        if p.av - 2 >= len(code.regions):
             bad("a region")
-        first, size = code.regions[p["av"] - 2]
-        if p["v"] < first or p["v"] + p["n"] > first + size:
+        first, size = code.regions[p.av - 2]
+        if p.v < first or p.v + p.n > first + size:
             bad("a region")
-    for which, (slot, on, index, region) in enumerate(((p["a"], p["aa"], p["ia"], p["ra"]), (p["b"], p["ab"], p["ib"], p["rb"]))):
+    for which in range(2):
+        region = p.rb if which else p.ra
         if region < 0:
             continue
-        if kind not in (2, 3, 4, 7, 11) or index >= 0 or slot < 0 or region >= len(code.regions):
+        low = p.b if which else p.a
+        if not (is_line(p) or p.kind == K_MAP or p.kind == K_ADD or p.kind == K_MATMUL) or (p.ib if which else p.ia) >= 0 \
+                or low < 0 or region >= len(code.regions):
             bad("a region")
-        first, size = code.regions[region]
-        low, high = slot, slot
-        if kind == 2 or kind == 11:
-            high = slot + reach(p, on, which, code.pool) - 1
-        elif kind == 7:
-            low, high = matrix_bounds(code.pool, p["first"], which + 1, slot)
+        if is_line(p):
+            high = low + operand_reach(p, which, &pool[0] if pool.shape[0] else NULL) - 1
+        elif p.kind == K_MATMUL:
+            matrix_bounds(&pool[p.first], which + 1, low, &low, &high)
         else:
-            low, high = view_bounds(code.pool, p["first"], which + 1, slot)
+            view_bounds(&pool[p.first], which + 1, low, &low, &high)
+        first, size = code.regions[region]
         if low < first or high >= first + size:
             bad("a region")
     return 0
 
 
-cdef Py_ssize_t reach(object q, int on, int which, object pool) except -1:
-    """How many slots a line's operand takes, one that is no index list."""
-    cdef Py_ssize_t first = q["first"] + 3 * which
-    if on == HANDED_ON:
-        return 0
-    if on == 0 or on == 1:
-        return q["n"] if on else min(<Py_ssize_t>q["n"] + <Py_ssize_t>q["count"], RUN_STRIP)
-    if on != 2:
-        bad("an operand")
-    within(first, 3, len(pool), "an operand in blocks")
-    width, span, count = [int(z) for z in pool[first:first + 3]]
-    if min(width, span, count) < 1 or max(width, span, count, width * count) > 1 << 40:
-        bad("an operand in blocks")
-    return width * count
+cdef inline bint takes(const Instruction *q) noexcept nogil:
+    """Whether a line reads what the one before hands on."""
+    return q.aa == HANDED_ON or q.ab == HANDED_ON
 
 
-cdef tuple view_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t slot):
-    """First and last slot of one operand (0 the result, 1, 2) of a layout in the pool."""
-    nd = int(pool[first])
-    low = high = slot
-    for d in range(nd):
-        length, stride = int(pool[first + 1 + d]), int(pool[first + 1 + (which + 1) * nd + d])
-        if length < 1:
-            bad("a layout")
-        low += min(stride, 0) * (length - 1)
-        high += max(stride, 0) * (length - 1)
-    return low, high
-
-
-cdef tuple matrix_bounds(object pool, Py_ssize_t first, int which, Py_ssize_t slot):
-    """The same of a matrix product."""
-    q = [int(z) for z in pool[first:first + 13]]
-    sizes = ((q[0], q[1], q[2]), (q[0], q[1], q[3]), (q[0], q[3], q[2]))[which]
-    low = high = int(slot)
-    for m, s in zip(sizes, q[4 + 3 * which:7 + 3 * which]):
-        low += min(s, 0) * (m - 1)
-        high += max(s, 0) * (m - 1)
-    return low, high
-
-
-cdef int check_pairs(object lines) except -1:
-    """Check that what is handed on goes to the next line, and that there is a loop for both."""
-    given = np.flatnonzero((lines["av"] == HANDED_ON) & (lines["kind"] == LINE))
-    p, q = lines[given], lines[np.minimum(given + 1, len(lines) - 1)]
-    binary = (q["op"] >= OP_add) & (q["op"] <= OP_divide)
-    taken = [(q[on] == HANDED_ON) for on in ("aa", "ab")]
-    other = [(q[index] < 0) & (q[slot] >= 0) & np.isin(q[on], [0, 1]) for slot, on, index in (("a", "aa", "ia"), ("b", "ab", "ib"))]
-    fine = ((given + 1 < len(lines)) & (q["kind"] == LINE) & (q["av"] != HANDED_ON) & (p["n"] == q["n"]) & (p["count"] == q["count"])
-            & (p["op"] >= OP_add) & (p["op"] <= OP_divide) & (p["history"] == 0)
-            & (taken[0] & ((q["op"] == OP_negative) | binary & (taken[1] | other[1])) | taken[1] & binary & other[0]))
-    if not fine.all() or not np.array_equal(given + 1, np.flatnonzero((lines["aa"] == HANDED_ON) | (lines["ab"] == HANDED_ON))):
+cdef int check_pair(const Instruction *q, bint has_before, bint has_next) except -1:
+    """Check that what is handed on goes to the next line of the run, and that there is a loop for both."""
+    cdef const Instruction *p = q - 1
+    cdef bint given = has_before and p.kind == K_LINE and p.av == HANDED_ON
+    cdef bint other
+    cdef bint fine = given == takes(q) and (has_next or q.kind != K_LINE or q.av != HANDED_ON)
+    if fine and given:
+        fine = q.kind == K_LINE and q.av != HANDED_ON and p.n == q.n and p.count == q.count and p.history == 0 \
+            and OP_add <= p.op <= OP_divide
+        if q.aa == HANDED_ON and q.ab == HANDED_ON:
+            other = True
+        elif q.aa == HANDED_ON:
+            other = q.ib < 0 and q.b >= 0 and (q.ab == 0 or q.ab == 1)
+        else:
+            other = q.ia < 0 and q.a >= 0 and (q.aa == 0 or q.aa == 1)
+        fine = fine and ((q.op == OP_negative and q.aa == HANDED_ON) or (OP_add <= q.op <= OP_divide and other))
+    if not fine:
         bad("what a line hands on")
     return 0
 
 
-cdef int check_line(object q, object pool, Py_ssize_t n) except -1:
+cdef int check_line(const Instruction *q, const int64_t[::1] pool) except -1:
     """Check one line of a run."""
-    cdef Py_ssize_t length = q["n"], strip = min(length + <Py_ssize_t>q["count"], RUN_STRIP), history = q["history"]
-    if q["kind"] == 11:
-        within(q["v"], 1, n, "a sum")
-        if q["b"] != -1 or q["ib"] >= 0:
+    cdef int which, on
+    cdef int64_t slot, index, first
+    cdef Py_ssize_t k
+    if q.kind == K_SUM:
+        if q.b != -1 or q.ib >= 0:
             bad("a sum")
-    elif not 0 < q["op"] < OP_COUNT:
-        bad("an opcode")
-    if q["kind"] == 2:
-        within(q["v"], length if q["av"] else strip, n, "a line")
-        if q["av"] < HANDED_ON or history < 0 or (history and (q["av"] or q["v"] < history or q["v"] > n - RUN_STRIP)):
+    else:
+        if not 0 < q.op < OP_COUNT:
+            bad("an opcode")
+        if q.av < HANDED_ON or q.history < 0 or (q.history and (q.av or q.v < q.history)):
             bad("a line")
-    for which, (slot, on, index) in enumerate(((q["a"], q["aa"], q["ia"]), (q["b"], q["ab"], q["ib"]))):
+    for which in range(2):
+        if which:
+            slot, index, on = q.b, q.ib, q.ab
+        else:
+            slot, index, on = q.a, q.ia, q.aa
         if index >= 0:
-            check_slots(pool, index, length, n)
+            within(index, q.n, pool.shape[0], "an index list")
         elif slot != -1:
-            within(slot, reach(q, on, which, pool), n, "a line")
-    if q["v"] < 0 or (q["a"] < 0 and q["ia"] < 0) or (q["kind"] == 2 and fa_rows[<int>q["op"]].arity == 2
-                                                                      and q["b"] < 0 and q["ib"] < 0):
+            if slot < 0 or not HANDED_ON <= on <= 2:
+                bad("an operand")
+            if on == 2:
+                first = q.first + 3 * which
+                if q.first > MOST or q.first < 0:
+                    bad("an operand in blocks")
+                within(first, 3, pool.shape[0], "an operand in blocks")
+                for k in range(first, first + 3):
+                    if not 1 <= pool[k] <= MOST:
+                        bad("an operand in blocks")
+    if (q.a < 0 and q.ia < 0) or (q.kind == K_LINE and fa_rows[q.op].arity == 2 and q.b < 0 and q.ib < 0):
         bad("a line")
     return 0
 
 
-cdef int check_view(object pool, Py_ssize_t first, int which, Py_ssize_t slot, Py_ssize_t n) except -1:
-    """Check one operand (0 the result, 1, 2) of a layout in the pool."""
-    low, high = view_bounds(pool, first, which, slot)
-    if low < 0 or high >= n:
-        bad("a view")
+cdef int check_layout(const int64_t[::1] pool, Py_ssize_t first, str what, Py_ssize_t sizes) except -1:
+    """Check that some entries of the pool are lengths."""
+    cdef Py_ssize_t k
+    within(first, sizes, pool.shape[0], what)
+    for k in range(first, first + sizes):
+        if not 1 <= pool[k] <= MOST:
+            bad(what)
     return 0
 
 
-cdef int check_single(Code code, object p, int kind) except -1:
-    """Check an instruction that is no run."""
-    cdef Py_ssize_t n = code.n_slots, length = p["n"], first = p["first"], j, k, nd
-    pool = code.pool
-    if length < 0:
+cdef int check_single(Code code, const Instruction *p, const int64_t[::1] pool) except -1:
+    """Check the entries of the pool of an instruction that is no run."""
+    cdef Py_ssize_t nd, first = p.first, j
+    cdef int k
+    if not 0 <= p.n <= MOST:
         bad("a length")
-    if kind == 0:
-        within(first, length, len(code.scalars), "a stretch of scalar instructions")
-    elif kind == 3 or kind == 4:
-        if not 0 < p["op"] < OP_COUNT or (fa_rows[<int>p["op"]].arity == 2 and p["b"] < 0):
+    if p.a < 0 and p.kind in (K_MAP, K_ADD, K_MATMUL, K_CHAIN, K_FILL, K_COPY) or p.b < 0 and p.kind == K_MATMUL:
+        bad("an operand")
+    if p.kind == K_SCALARS:
+        within(first, p.n, len(code.scalars), "a stretch of scalar instructions")
+    elif p.kind == K_MAP or p.kind == K_ADD:
+        if not 0 < p.op < OP_COUNT or (fa_rows[p.op].arity == 2 and p.b < 0):
             bad("an opcode")
-        within(first, 1, len(pool), "a layout")
+        within(first, 1, pool.shape[0], "a layout")
         nd = pool[first]
         if not 0 < nd < 63:
             bad("a layout")
-        within(first, 1 + 4 * nd, len(pool), "a layout")
-        check_view(pool, first, 0, p["v"], n)
-        check_view(pool, first, 1, p["a"], n)
-        if p["b"] >= 0:
-            check_view(pool, first, 2, p["b"], n)
-    elif kind == 5:
-        within(p["v"], length, n, "a fill")
-        within(p["a"], 1, n, "a fill")
-    elif kind == 6:
-        count = int(p["count"])
-        if count < 0 or length > 1 << 40 or count > 1 << 40:
+        within(first, 1 + 4 * nd, pool.shape[0], "a layout")
+        check_layout(pool, first + 1, "a layout", nd)
+    elif p.kind == K_CHAIN:
+        if not 0 <= p.count <= MOST or (p.ib < 0 and p.b < 0):
             bad("a chain")
-        within(p["v"], length, n, "a chain")
-        within(p["a"], length if p["aa"] else 1, n, "a chain")
-        if p["ib"] >= 0:
-            check_slots(pool, p["ib"], length * count, n)
+        if p.ib >= 0:
+            within(p.ib, times(p.n, p.count), pool.shape[0], "an index list")
         else:
-            within(p["b"], length * count, n, "a chain")
-    elif kind == 7:
-        within(first, 13, len(pool), "a matrix product")
-        q = [int(z) for z in pool[first:first + 13]]
-        if min(q[:4]) < 1 or max(q[:4]) > 1 << 40:
-            bad("a matrix product")
-        for which, slot in enumerate((p["v"], p["a"], p["b"])):
-            low, high = matrix_bounds(pool, first, which, slot)
-            if low < 0 or high >= n:
-                bad("a matrix product")
-    elif kind == 8:
-        within(p["v"], length, n, "a gather")
-        check_slots(pool, p["ia"], length, n)
-    elif kind == 10:
-        within(p["v"], length, n, "a copy")
-        within(p["a"], length, n, "a copy")
-        if p["v"] < p["a"] + length and p["a"] < p["v"] + length:
+            within(p.b, times(p.n, p.count), code.n_slots, "a chain")
+    elif p.kind == K_MATMUL:
+        within(first, 13, pool.shape[0], "a matrix product")
+        check_layout(pool, first, "a matrix product", 4)
+    elif p.kind == K_GATHER:
+        within(p.ia, p.n, pool.shape[0], "an index list")
+    elif p.kind == K_COPY:
+        if p.v < p.a + p.n and p.a < p.v + p.n:
             bad("a copy")
-    else:
-        within(p["count"], 1, len(code.calls), "a call")
-        within(first, 1, len(pool), "a call")
-        for _ in range(2):
+    elif p.kind == K_CALL:
+        within(p.count, 1, len(code.calls), "a call")
+        for k in range(2):
+            within(first, 1, pool.shape[0], "a call")
             nd = pool[first]
-            if nd < 0 or nd > 1 << 30:
+            if not 0 <= nd <= 1 << 30:
                 bad("a call")
-            within(first, 1 + 2 * nd, len(pool), "a call")
-            for j in range(nd):
-                within(pool[first + 1 + 2 * j], pool[first + 2 + 2 * j], n, "a call")
+            within(first, 1 + 2 * nd, pool.shape[0], "a call")
+            for j in range(first + 1, first + 1 + 2 * nd):
+                if not 0 <= pool[j] <= MOST:
+                    bad("a call")
             first += 1 + 2 * nd
-            if _ == 0:
-                within(first, 1, len(pool), "a call")
-        if p["op"]:
-            check_native(p["op"], pool, p["first"])
+        if p.op:
+            check_native(p.op, code.pool, p.first)
     return 0
 
 

@@ -4,12 +4,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-KINDS: tuple[str, ...]
-INSTRUCTION: np.dtype[np.void]
-SCALAR: np.dtype[np.void]
-NATIVE: tuple[str, ...]
-STRIP: int
-
 class Workspace: ...
 
 class Code:

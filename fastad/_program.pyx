@@ -9,6 +9,10 @@ from numpy cimport (
     PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
 )
 
+from fastad._instructions cimport (
+    HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction,
+    Uses, matrix_bounds, operand_reach, times, view_bounds,
+)
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
 from fastad._tape cimport ensure_loops, execute
 from fastad.variable cimport observers
@@ -18,6 +22,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from . import variable
+from ._instructions import INSTRUCTION, KINDS, NATIVE, SCALAR
 
 cdef extern from "<math.h>" nogil:
     const double NAN
@@ -36,10 +41,6 @@ cdef object tracing = variable.in_python
 cdef object clock = perf_counter_ns
 
 cdef enum:
-    LINE = 2                          # as in _execute.h
-    HANDED_ON = -1
-    RUN_STRIP = 512
-    SIZE = 96                         # of an instruction
     CACHE_LINE = 64
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
@@ -48,15 +49,6 @@ cdef enum:
     CLOCKED = 5000                    # nanoseconds that a clock measures well
     SHORT = 2000                      # and so much is not worth letting go of the GIL
     CHECK = 4000                      # after so much work a look at the guards is worth it
-
-KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
-INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
-                       + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "history")])
-SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
-#: Calls that need no Python, by their opcodes.
-NATIVE = ("", "take", "put_add", "maximum", "minimum")
-STRIP = RUN_STRIP
-assert INSTRUCTION.itemsize == SIZE
 
 
 cdef class Workspace:
@@ -340,7 +332,7 @@ cdef class Evaluator:
         """Find the results that can be written where the caller wants them; a region is either read or written, and as large."""
         cdef Py_ssize_t k, slot
         ins = self.code.instructions
-        written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == LINE]) if av >= 2}
+        written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == K_LINE]) if av >= 2}
         read = [*zip(self.region_of, self.dims), *zip(self.capture_region, self.capture_dims)]
         for region, shape in read:
             if region >= 0 and (region in written or self.code.regions[region][1] != np.prod(shape, dtype=np.int64)):

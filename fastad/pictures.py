@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import variable
-from ._program import KINDS, STRIP
+from ._instructions import KINDS, STRIP
 from .compiled.program import Program, described
 from .graph import Graph, Node
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import variable
-from ._program import KINDS, STRIP
+from ._instructions import KINDS, STRIP
 from .compiled.function import Compiled
 from .compiled.path import Path
 from .compiled.program import Program, described

@@ -11,7 +11,8 @@ import pytest
 import fastad as fa
 
 
-@pytest.mark.parametrize("name", ["_blocks", "_passes", "_program", "_sparsity", "_tape", "variable"])
+@pytest.mark.parametrize("name", ["_blocks", "_fusing", "_instructions", "_passes", "_program", "_sparsity", "_tape",
+                                  "variable"])
 def test_examples_of_extension_modules(name):
     module = importlib.import_module(f"fastad.{name}")
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)

@@ -13,8 +13,8 @@ PACKAGE = ROOT / "fastad"
 LEVELS = [
     {"_version", "_dtype", "_typing", "ops", "errors", "tree", "_threads"},
     {"_tape", "_blocks"},
-    {"_passes", "_sparsity", "variable"},
-    {"_program"},
+    {"_passes", "_sparsity", "_instructions", "variable"},
+    {"_program", "_fusing"},
     {"_descent"},
     {"math", "context", "observing"},
     {"numpy_api"},

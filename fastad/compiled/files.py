@@ -265,7 +265,7 @@ def shape_of(dims: Any) -> tuple[int, ...]:
 
 def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: Any) -> Program:
     """One program of the header; `codes` turns the opcodes of the file into ours."""
-    from .._program import INSTRUCTION, KINDS, NATIVE, SCALAR
+    from .._instructions import INSTRUCTION, KINDS, NATIVE, SCALAR
     from ..numpy_api.traced import PRIMITIVES
 
     def table(number: int, dtype: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .._program import KINDS, Code, Evaluator
+from .._instructions import KINDS
+from .._program import Code, Evaluator
 from .listing import OPCODE, Listing
 from .passes.blocks import simplify_blocks
 from .passes.chains import join_chains
@@ -173,9 +174,8 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     code = emitter.emit()
     if origins is not None:
         before = {there: first for first, (there, _) in moved.items()}
-        computed: list[Any] = [step.computed() if step is not None else () for step in emitter.origins]
         origins += [slots - slots[0] + before[int(slots[0])] if len(slots) and int(slots[0]) in before else slots
-                    for slots in computed]
+                    for slots in emitter.origins]
     stretches = int((code.instructions["kind"] == 0).sum())
     statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)
     starts = [emitter.spot(view.base) if view.size else 0 for view in listing.inputs]

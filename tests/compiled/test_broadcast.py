@@ -4,9 +4,9 @@ import pytest
 from comparing import agree, close, program, rng, same_bits
 
 import fastad as fa
-from fastad._program import KINDS, Code
+from fastad._instructions import KINDS
+from fastad._program import Code
 from fastad.compiled.listing import View
-from fastad.compiled.passes.regroup import repeats
 
 WIDTHS, HEIGHTS = (1, 3, 32, 511, 512, 513), (1, 2, 57)
 OPERATORS = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide}
@@ -184,7 +184,7 @@ def test_repeats(shape, strides, expected):
     if expected is None and 1 in shape:
         shape, strides, expected = shape[1:], strides[1:], ()
     view = View(10, shape, strides)
-    assert repeats(view) == expected
+    assert view.repeats() == expected
     if expected:
         width, span, count = expected
         i = np.arange(view.size)

@@ -1,4 +1,4 @@
-"""fastad.compiled.passes.emit and .fuse: slots, runs, strips, index lists, and what is shown of them."""
+"""fastad.compiled.passes.emit and fusion: slots, runs, strips, index lists, and what is shown of them."""
 import numpy as np
 import pytest
 from comparing import agree, close, program, rng, same_bits

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from comparing import agree, program, rng
 
-from fastad._program import KINDS
+from fastad._instructions import KINDS
 from fastad.compiled.listing import View, alike, regular
 
 LAYOUTS = [((5,), (1,)), ((5,), (0,)), ((4,), (-3,)), ((5, 3), (1, 0)), ((2, 5, 3), (0, 3, 1)), ((3, 4, 5), (1, 0, 3)),

@@ -4,7 +4,8 @@ import pytest
 from comparing import agree, close, program, rng
 
 import fastad as fa
-from fastad._program import KINDS, NATIVE, Code
+from fastad._instructions import KINDS, NATIVE
+from fastad._program import Code
 
 POSITIONS = [np.array([0, 2, 2, -1, 1, -4]), np.array([[3], [0]]), np.array([], np.int64)]
 

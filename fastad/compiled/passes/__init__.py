@@ -1,1 +1,1 @@
-"""The passes, in their order: simplify, dead code, chains, regroup, fuse; then emit writes the program's tables."""
+"""The passes, in their order: simplify, dead code, chains, regroup; then emit writes tables, fuses and reuses memory."""

@@ -5,13 +5,13 @@ one instruction. Inputs, constants, results and guards keep their places.
 """
 from __future__ import annotations
 
-from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..._program import KINDS, STRIP
+from ..._instructions import KINDS, LISTED, SHARING, WRITING, move_slots, uses_of
 
 __all__ = ["reuse"]
 
@@ -21,128 +21,89 @@ LARGE, WORTHWHILE = 1 << 10, 1 << 15
 LINE = 8
 #: More results than these are left where they are.
 MOST = 4000
-
-
-def view_bounds(pool: Any, first: int, which: int, slot: int) -> tuple[int, int]:
-    """First and last slot of the result (0) or an operand (1, 2) of a layout."""
-    nd = int(pool[first])
-    shape = pool[first + 1:first + 1 + nd]
-    reach = pool[first + 1 + (which + 1) * nd:first + 1 + (which + 2) * nd] * (shape - 1)
-    return slot + int(np.minimum(reach, 0).sum()), slot + int(np.maximum(reach, 0).sum())
-
-
-def matrix_bounds(pool: Any, first: int, which: int, slot: int) -> tuple[int, int]:
-    """The same of a matrix product."""
-    batch, m, n, k = pool[first:first + 4].tolist()
-    shape = np.array(((batch, m, n), (batch, m, k), (batch, k, n))[which])
-    reach = pool[first + 4 + 3 * which:first + 7 + 3 * which] * (shape - 1)
-    return slot + int(np.minimum(reach, 0).sum()), slot + int(np.maximum(reach, 0).sum())
-
-
-def operands(row: Any, pool: Any) -> Iterator[tuple[bool | None, Any]]:
-    """What an instruction reads, then what it writes: (writes, (first slot, last slot) or array of slots).
-
-    Of a strip, which lines of a run share, `writes` is None; what is handed on has no slots.
-    """
-    kind, n, v, a, b = KINDS[row["kind"]], int(row["n"]), int(row["v"]), int(row["a"]), int(row["b"])
-    first = int(row["first"])
-    if kind in ("line", "sum"):
-        strip = min(n + int(row["count"]), STRIP)
-        for which, (slot, on, index) in enumerate(((a, row["aa"], row["ia"]), (b, row["ab"], row["ib"]))):
-            if index >= 0:
-                yield False, pool[index:index + n]
-            elif slot >= 0 and on >= 0:               # else it comes from the line before, in a register
-                width, _, count = pool[first + 3 * which:first + 3 * which + 3].tolist() if on == 2 else (n, 0, 1)
-                yield False if on else None, (slot, slot + (width * count if on else strip) - 1)
-        if kind == "sum":
-            yield True, (v, v)
-        elif row["av"] > 0:
-            yield True, (v, v + n - 1)
-        elif row["av"] == 0:
-            yield None, (v - int(row["history"]), v + (STRIP if row["history"] else strip) - 1)
-    elif kind in ("map", "add"):
-        yield False, view_bounds(pool, first, 1, a)
-        if b >= 0:
-            yield False, view_bounds(pool, first, 2, b)
-        yield kind == "map", view_bounds(pool, first, 0, v)
-    elif kind == "matmul":
-        yield False, matrix_bounds(pool, first, 1, a)
-        yield False, matrix_bounds(pool, first, 2, b)
-        yield True, matrix_bounds(pool, first, 0, v)
-    elif kind == "gather":
-        yield False, pool[row["ia"]:row["ia"] + n]
-        yield True, (v, v + n - 1)
-    elif kind == "chain":
-        terms = n * int(row["count"])
-        yield False, (a, a + (n if row["aa"] else 1) - 1)
-        if row["ib"] >= 0:
-            yield False, pool[row["ib"]:row["ib"] + terms]
-        elif terms:
-            yield False, (b, b + terms - 1)
-        yield True, (v, v + n - 1)
-    elif kind in ("fill", "copy"):
-        yield False, (a, a + (n if kind == "copy" else 1) - 1)
-        yield True, (v, v + n - 1)
-    elif kind == "call":
-        for writes in (False, True):
-            count = int(pool[first])
-            for slot, size in pool[first + 1:first + 1 + 2 * count].reshape(-1, 2).tolist():
-                if size:
-                    yield writes, (slot, slot + size - 1)
-            first += 1 + 2 * count
+#: Lines of a run count as one instruction.
+IN_RUNS = (KINDS.index("line"), KINDS.index("sum"))
 
 
 class Lives:
-    """The stretches of slots that are used as a whole, and when."""
+    """The stretches of slots that are used as a whole, and when.
+
+    Attributes
+    ----------
+    first, last : arrays of int64
+        Slots of the stretches.
+    born, dies : arrays of int64
+        Positions of the first and the last use: -1 where there is none, -2 where a stretch stays, since it was read
+        before it was written or is a strip.
+    """
 
     def __init__(self, instructions: Any, scalars: Any, pool: Any) -> None:
-        uses: list[tuple[int, bool | None, Any]] = []        # position, whether it writes, what
-        spans: list[tuple[int, int]] = []
-        at = left = 0
-        for k, row in enumerate(instructions):
-            if left:
-                left -= 1
-            else:
-                at = k
-            kind = KINDS[row["kind"]]
-            if kind == "run":
-                left = int(row["count"])
-            elif kind == "scalars":
-                part = scalars[row["first"]:row["first"] + row["n"]]
-                uses += [(at, False, part[name]) for name in ("a", "b", "v")]
-            else:
-                for writes, what in operands(row, pool):
-                    uses.append((at, writes, what))
-                    if isinstance(what, tuple):
-                        spans.append(what)
-        self.first: list[int] = []                    # slots of the stretches
-        self.last: list[int] = []
-        for low, high in sorted(spans):
-            if self.last and low <= self.last[-1]:
-                self.last[-1] = max(self.last[-1], high)
-            else:
-                self.first.append(low)
-                self.last.append(high)
-        self.born = [-1] * len(self.first)            # -1: not used yet, -2: it stays, was read before or is a strip
-        self.dies = [-1] * len(self.first)
-        self.starts, self.ends = np.array(self.first, np.int64), np.array(self.last, np.int64)
-        for at, writes, what in uses:
-            for k in [bisect_right(self.first, what[0]) - 1] if isinstance(what, tuple) else self.around(what):
-                if self.born[k] == -1 or writes is None:
-                    self.born[k] = at if writes else -2
-                self.dies[k] = at
+        row, mode, low, high = uses_of(instructions, pool)
+        spans = mode != LISTED
+        self.first, self.last = joined(low[spans], high[spans])
+        self.born, self.dies = np.full((2, len(self.first)), -1)
+        kinds = instructions["kind"]
+        at = np.maximum.accumulate(np.where(np.isin(kinds, IN_RUNS), 0, np.arange(len(kinds))))[row]
+        stretches = np.flatnonzero(kinds == KINDS.index("scalars"))
+        if len(stretches):
+            table = [scalars[instructions["first"][k]:][:instructions["n"][k]] for k in stretches.tolist()]
+            slots = [part[name].astype(np.int64) for part in table for name in ("a", "b", "v")]
+            when = np.repeat(stretches, 3 * instructions["n"][stretches])
+            order = np.argsort(np.append(at, when), kind="stable")
+            at, low, mode = [np.concatenate(both)[order] for both in (
+                (at, when), (low, *slots), (mode, np.full(len(when), LISTED)))]
+        which = self.around(low)
+        known = which >= 0
+        which, at, mode = which[known], at[known], mode[known]
+        begins, index = np.unique(which, return_index=True)
+        self.born[begins] = np.where(mode[index] == WRITING, at[index], -2)
+        self.born[which[mode == SHARING]] = -2
+        np.maximum.at(self.dies, which, at)
 
-    def around(self, slots: Any) -> list[int]:
-        """The stretches that slots are in."""
-        if not len(self.starts):
-            return []
-        found = np.searchsorted(self.starts, slots, side="right") - 1
-        return [int(k) for k in np.unique(found[(found >= 0) & (slots <= self.ends[found])])]
+    def around(self, slots: Any) -> Any:
+        """The stretch that each slot is in, -1 for none."""
+        if not len(self.first):
+            return np.full(len(slots), -1)
+        found = np.searchsorted(self.first, slots, side="right") - 1
+        return np.where((found >= 0) & (slots <= self.last[found]), found, -1)
 
     def pin(self, slots: Any) -> None:
         """Let these slots stay where they are."""
-        for k in self.around(slots):
-            self.born[k] = -2
+        breaks = np.flatnonzero(np.diff(slots) != 1)
+        low, high = slots[np.append(0, breaks + 1)[:len(slots)]], slots[np.append(breaks, len(slots) - 1)[:len(slots)]]
+        begins = np.searchsorted(self.last, low)
+        ends = np.searchsorted(self.first, high, side="right")
+        inside = np.zeros(len(self.first) + 1, np.int64)
+        np.add.at(inside, begins[begins < ends], 1)
+        np.add.at(inside, ends[begins < ends], -1)
+        self.born[np.cumsum(inside[:-1]) > 0] = -2
+
+
+def joined(low: Any, high: Any) -> tuple[Any, Any]:
+    """Stretches that overlap as one: first and last slots."""
+    order = np.argsort(low, kind="stable")
+    low, high = low[order], np.maximum.accumulate(high[order])
+    begins = np.flatnonzero(np.append(True, low[1:] > high[:-1])[:len(low)])
+    return low[begins], high[np.append(begins[1:], len(low))[:len(begins)] - 1]
+
+
+class Moves:
+    """Where slots go.
+
+    Parameters
+    ----------
+    first, shift : arrays of int64
+        Slots from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches; the first begins with 0.
+    n_slots : int
+        How many there are then.
+    """
+
+    def __init__(self, first: Any, shift: Any, n_slots: int) -> None:
+        self.first, self.shift, self.n_slots = first, shift, n_slots
+
+    def __call__(self, slots: Any) -> Any:
+        """Where these slots go."""
+        return slots + self.shift[np.searchsorted(self.first, slots, side="right") - 1]
 
 
 class Room:
@@ -176,7 +137,8 @@ class Room:
         self.free = joined
 
 
-def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_image: int, n_slots: int) -> Any:
+def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_image: int,
+          n_slots: int) -> Moves | None:
     """Give large results new places; the tables are rewritten.
 
     Parameters
@@ -190,59 +152,37 @@ def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_i
 
     Returns
     -------
-    array of int64 or None
-        By slot: its new place, and at the end how many there are now; None when nothing moves.
+    Moves or None
+        None when nothing moves.
     """
     if n_slots - n_image < WORTHWHILE:
         return None
     lives = Lives(instructions, scalars, pool)
     for slots in pinned:
         lives.pin(slots)
-    moving = [k for k, (low, high) in enumerate(zip(lives.first, lives.last, strict=True))
-              if lives.born[k] >= 0 and high - low >= LARGE and low >= n_image]
-    if len(moving) < 2 or len(moving) > MOST:
+    moving = np.flatnonzero((lives.born >= 0) & (lives.last - lives.first >= LARGE) & (lives.first >= n_image))
+    if not 2 <= len(moving) <= MOST:
         return None
-    stays = np.ones(n_slots, bool)
-    for k in moving:
-        size = lives.last[k] + 1 - lives.first[k]
-        stays[lives.first[k]:lives.last[k] + 1 - size % LINE] = False    # strips behind it still begin a cache line
-    place = np.cumsum(stays) - 1
-    base = int(stays.sum())
-    base += -base % LINE
+    first, size = lives.first[moving], lives.last[moving] + 1 - lives.first[moving]
+    gone = size - size % LINE                         # strips behind it still begin a cache line
+    total = n_slots - int(gone.sum())
+    base = total + -total % LINE
     room = Room()
     dying: list[tuple[int, int, int]] = []            # (last use, first slot, how many)
-    for k in sorted(moving, key=lambda k: lives.born[k]):
-        while dying and dying[0][0] < lives.born[k]:
-            room.give(*dying.pop(0)[1:])
-        size = lives.last[k] + 1 - lives.first[k]
-        size += -size % LINE
-        at = room.take(size)
-        insort(dying, (lives.dies[k], at, size))
-        place[lives.first[k]:lives.last[k] + 1] = np.arange(lives.last[k] + 1 - lives.first[k]) + base + at
-    move(instructions, scalars, pool, place)
-    return np.append(place, base + room.end)
-
-
-def move(instructions: Any, scalars: Any, pool: Any, place: Any) -> None:
-    """Write the new places of slots into the tables."""
+    there = np.zeros(len(moving), np.int64)
+    for k in np.argsort(lives.born[moving], kind="stable").tolist():
+        born = lives.born[moving[k]]
+        done = bisect_left(dying, (born, 0, 0))
+        for _, at, n in dying[:done]:
+            room.give(at, n)
+        del dying[:done]
+        n = int(size[k] + -size[k] % LINE)
+        there[k] = base + room.take(n)
+        insort(dying, (int(lives.dies[moving[k]]), int(there[k]) - base, n))
+    starts = np.stack([first, first + size], axis=1).reshape(-1)      # what is moved, and what moves up behind it
+    shift = np.stack([there - first, -np.cumsum(gone)], axis=1).reshape(-1)
+    moves = Moves(np.append(0, starts), np.append(0, shift), base + room.end)
     for name in ("v", "a", "b"):
-        scalars[name] = place[scalars[name]]
-        slots = instructions[name]
-        instructions[name] = np.where(slots >= 0, place[np.maximum(slots, 0)], slots)
-    done = set()
-    for row in instructions:
-        kind, n, first = KINDS[row["kind"]], int(row["n"]), int(row["first"])
-        lists = []
-        if kind in ("line", "sum", "gather"):
-            lists = [(int(row[name]), n) for name in ("ia", "ib") if row[name] >= 0]
-        elif kind == "chain" and row["ib"] >= 0:
-            lists = [(int(row["ib"]), n * int(row["count"]))]
-        elif kind == "call":
-            for _ in range(2):
-                count = int(pool[first])
-                lists += [(first + 1 + 2 * j, 1) for j in range(count)]
-                first += 1 + 2 * count
-        for start, count in lists:
-            if start not in done:                     # an index list may serve several lines
-                done.add(start)
-                pool[start:start + count] = place[pool[start:start + count]]
+        scalars[name] = moves(scalars[name])
+    move_slots(instructions, pool, moves.first, moves.shift)
+    return moves
