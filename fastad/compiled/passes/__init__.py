@@ -1,1 +1,1 @@
-"""The passes, in their order: simplify, dead code, chains, regroup; then emit writes tables, fuses and reuses memory."""
+"""The passes, in their order: simplify, dead code, chains, regroup; then emit writes, fuses and reuses memory."""
