@@ -28,12 +28,31 @@ cdef class Cells:
 
 
 @cython.final
+cdef class Moves:
+    cdef readonly object first, shift                 # slots from first[k] on move by shift[k], up to the next of these
+    cdef const int64_t[::1] firsts, shifts
+
+    cdef inline int64_t of(self, int64_t slot) noexcept nogil:
+        """Where a slot goes."""
+        cdef Py_ssize_t low = 0, high = self.firsts.shape[0], middle
+        while high - low > 1:                         # the last stretch that begins at the slot or before it
+            middle = (low + high) // 2
+            if self.firsts[middle] <= slot:
+                low = middle
+            else:
+                high = middle
+        return slot + self.shifts[low]
+
+
+@cython.final
 cdef class View:
     cdef readonly Py_ssize_t base, size, low, high    # low and high: the first and the last slot that are touched
     cdef readonly bint row                            # the elements lie in a row
     cdef readonly bint covers                         # no slot between low and high is left out
     cdef readonly tuple shape, strides
     cdef object listed
+
+    cdef View at(self, Py_ssize_t base)
 
 
 @cython.final

@@ -22,6 +22,14 @@ class Cells:
     def moved_slot(self, slot: int, places: NDArray[np.int64]) -> int: ...
 
 @final
+class Moves:
+    first: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    def __init__(self, first: NDArray[np.int64], shift: NDArray[np.int64]) -> None: ...
+    def __call__(self, slots: NDArray[np.int64]) -> NDArray[np.int64]: ...
+    def views(self, views: list[View]) -> list[View]: ...
+
+@final
 class View:
     base: int
     size: int

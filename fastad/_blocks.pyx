@@ -156,6 +156,54 @@ cdef class Cells:
 
 
 @cython.final
+cdef class Moves:
+    """Where slots go.
+
+    Parameters
+    ----------
+    first, shift : arrays of int64
+        Slots from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches; 0, which stays, comes before all.
+
+    Examples
+    --------
+    >>> moves = Moves(np.array([4, 6]), np.array([10, 0]))
+    >>> moves(np.arange(2, 8))
+    array([ 2,  3, 14, 15,  6,  7])
+    >>> moves.views([View(4, (2,), (1,))])[0].base
+    14
+    """
+
+    def __init__(self, first, shift):
+        self.first, self.shift = np.append(0, first), np.append(0, shift)
+        if len(self.first) != len(self.shift):
+            raise ValueError(f"moves: {len(first)} stretches and {len(shift)} shifts do not belong together")
+        self.firsts, self.shifts = self.first, self.shift
+
+    def __call__(self, const int64_t[::1] slots):
+        """Where these slots go."""
+        cdef Py_ssize_t k
+        out = np.empty(slots.shape[0], np.int64)
+        cdef int64_t[::1] out_ = out
+        for k in range(slots.shape[0]):
+            out_[k] = self.of(slots[k])
+        return out
+
+    def views(self, list views):
+        """Views of what these look at, where it goes; each looks at slots that stay together."""
+        cdef Py_ssize_t k, there
+        cdef View view
+        cdef list out = views
+        for k in range(len(views)):
+            view = <View>views[k]
+            there = self.of(view.base) if view.size else view.base
+            if there != view.base:
+                if out is views:
+                    out = list(views)
+                out[k] = view.at(there)
+        return out
+
+
+@cython.final
 cdef class View:
     """Slots from `base` on, as an array of a shape with strides; immutable.
 
@@ -193,6 +241,13 @@ cdef class View:
                 return
             k += s * (n - 1)
         self.covers = True
+
+    cdef View at(self, Py_ssize_t base):
+        """The same from another slot on."""
+        cdef View view = View.__new__(View)
+        view.base, view.size, view.low, view.high = base, self.size, self.low + base - self.base, self.high + base - self.base
+        view.row, view.covers, view.shape, view.strides = self.row, self.covers, self.shape, self.strides
+        return view
 
     def __len__(self):
         return self.size

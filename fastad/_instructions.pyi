@@ -3,7 +3,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from ._blocks import Cells
+from ._blocks import Cells, Moves
 
 KINDS: tuple[str, ...]
 INSTRUCTION: np.dtype[np.void]
@@ -18,8 +18,7 @@ LISTED: int
 def aligned(slot: int) -> int: ...
 def uses_of(instructions: NDArray[np.void], pool: NDArray[np.int64]) -> tuple[
     NDArray[np.int64], NDArray[np.int8], NDArray[np.int64], NDArray[np.int64]]: ...
-def move_slots(instructions: NDArray[np.void], pool: NDArray[np.int64], first: NDArray[np.int64],
-               shift: NDArray[np.int64]) -> None: ...
+def move_slots(instructions: NDArray[np.void], pool: NDArray[np.int64], moves: Moves) -> None: ...
 
 @final
 class Uses: ...

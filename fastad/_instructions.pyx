@@ -7,7 +7,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t
 from libc.stdlib cimport free, realloc
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastad._blocks cimport Block, Cells, View
+from fastad._blocks cimport Block, Cells, Moves, View
 
 import numpy as np
 
@@ -205,13 +205,13 @@ cdef enum:
 READING, WRITING, SHARING, LISTED = READS, WRITES, SHARES, LISTED_
 
 
-def move_slots(instructions, int64_t[::1] pool, const int64_t[::1] first, const int64_t[::1] shift):
-    """Let instructions use other slots: those from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches.
+def move_slots(instructions, int64_t[::1] pool, Moves moves):
+    """Let instructions use other slots.
 
     Parameters
     ----------
     instructions, pool : arrays
-        The tables; rewritten. `first` begins with 0 and rises.
+        The tables; rewritten.
     """
     cdef Instruction *p
     cdef Py_ssize_t k, n = len(instructions), j, at, count
@@ -230,31 +230,21 @@ def move_slots(instructions, int64_t[::1] pool, const int64_t[::1] first, const 
                 j, count = p.ib, p.n * p.count
             if j >= 0 and count and not done_[j]:
                 for at in range(j, j + count):
-                    pool[at] += moved_by(first, shift, pool[at])
+                    pool[at] = moves.of(pool[at])
                 done_[j] = 1
         if p.kind == K_CALL:
             j = p.first
             for which in range(2):
                 count = pool[j]
                 for at in range(count):
-                    pool[j + 1 + 2 * at] += moved_by(first, shift, pool[j + 1 + 2 * at])
+                    pool[j + 1 + 2 * at] = moves.of(pool[j + 1 + 2 * at])
                 j += 1 + 2 * count
-        p.v += moved_by(first, shift, p.v)
-        p.a += moved_by(first, shift, p.a) if p.a >= 0 else 0
-        p.b += moved_by(first, shift, p.b) if p.b >= 0 else 0
+        p.v = moves.of(p.v)
+        if p.a >= 0:
+            p.a = moves.of(p.a)
+        if p.b >= 0:
+            p.b = moves.of(p.b)
         p += 1
-
-
-cdef inline int64_t moved_by(const int64_t[::1] first, const int64_t[::1] shift, int64_t slot) noexcept nogil:
-    """By how much a slot moves."""
-    cdef Py_ssize_t low = 0, high = first.shape[0], middle
-    while high - low > 1:                             # the last stretch that begins at the slot or before it
-        middle = (low + high) // 2
-        if first[middle] <= slot:
-            low = middle
-        else:
-            high = middle
-    return shift[low]
 
 
 # ---- writing ---------------------------------------------------------------------------------------------------------

@@ -44,6 +44,12 @@ def merged(views: list[View]) -> list[View]:
     return [View(view.base, tuple(shape), tuple(row)) for view, row in zip(views, strides, strict=True)]
 
 
+def rows_of(slots: Any) -> tuple[Any, Any]:
+    """First and last of those slots that follow one another."""
+    breaks = np.flatnonzero(np.diff(slots) != 1)
+    return slots[np.append(0, breaks + 1)[:len(slots)]], slots[np.append(breaks, len(slots) - 1)[:len(slots)]]
+
+
 class Emitter:
     """Writes one program.
 
@@ -188,12 +194,15 @@ class Emitter:
             at += 1
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
         pool, n_image = tables.pool, self.n_image
-        fusion = Fusion(tables.rows, scalars, pool, n_image, tables.n_slots, self.spots(self.wanted))
+        wanted = self.spots(self.wanted)
+        fusion = Fusion(tables.rows, scalars, pool, n_image, tables.n_slots, wanted)
         instructions, self.order, self.n_slots = fusion.planned()
-        given = [self.spots(view.slots()) for view in self.code.inputs]
-        moves = reuse(instructions, scalars, pool, [*given, self.spots(self.wanted)], n_image, self.n_slots)
-        if moves is not None:
-            self.n_slots = moves.n_slots
+        firsts = np.array([self.spot(view.base) for view in self.code.inputs if view.size], np.int64)
+        sizes = np.array([view.size for view in self.code.inputs if view.size], np.int64)
+        moved = reuse(instructions, scalars, pool, [(firsts, firsts + sizes - 1), rows_of(wanted)], n_image,
+                      self.n_slots)
+        if moved is not None:
+            moves, self.n_slots = moved
             self.place = np.where(self.place >= 0, moves(np.maximum(self.place, 0)), self.place)
         regions = self._regions(instructions, scalars, pool)
         return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)

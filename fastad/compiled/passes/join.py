@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..listing import OPCODE, Block, Listing, View, line
+from ... import _passes
+from ..._blocks import Moves
+from ..listing import OPCODE, Block, Listing, line
 from .blocks import Straddled
 
 __all__ = ["join_pieces"]
@@ -47,9 +49,13 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     wanted : list of arrays
         Where the same values stand now.
     """
-    makers = makers_of(code)
-    straddled = Straddled(code)
     moved: dict[int, tuple[int, int]] = {}
+    parts = [pieces_of(slots) for slots in wanted]
+    gathers = {id(block) for block in code.blocks if block.kind == "gather" and pieces_of(block.index)}
+    if not gathers and all(len(pieces) < 2 for pieces in parts):
+        return moved, list(wanted)
+    makers = makers_of(code)
+    straddled = Straddled(*_passes.bounds_of(code.blocks)[:2])
     blocks: list[Block] = []
     made: list[Any] = []
 
@@ -64,22 +70,23 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
                 blocks.append(Block("map", time, [line(first, n)], [line(out + at, n)], op=OPCODE["positive"]))
 
     for block in code.blocks:
-        if block.kind == "gather" and pieces_of(block.index):
+        if id(block) in gathers:
             joined(block.index, block.writes[0].base, block.time)
         else:
             blocks.append(block)
-    for slots in wanted:
-        pieces = pieces_of(slots)
+    for slots, pieces in zip(wanted, parts, strict=True):
         if len(pieces) > 1 and any(n > len(slots) // 2 and first in makers and first not in moved
                                    for _, first, n in pieces):
             out = code.allocate(np.zeros(len(slots)), known=False)
             joined(slots, out, code.n_records)
             slots = np.arange(out, out + len(slots))
         made.append(slots)
-    move = Moves(moved)
+    firsts = np.array(sorted(moved), np.int64)
+    there, sizes = [np.array([moved[first][j] for first in firsts.tolist()], np.int64) for j in range(2)]
+    move = Moves(np.stack([firsts, firsts + sizes], axis=1).reshape(-1),
+                 np.stack([there - firsts, 0 * firsts], axis=1).reshape(-1))
     for block in blocks:
-        block.reads = [move.view(view) for view in block.reads]
-        block.writes = [move.view(view) for view in block.writes]
+        block.reads, block.writes = move.views(block.reads), move.views(block.writes)
         if block.index is not None:
             block.index = move(block.index)
     code.a, code.b = move(code.a), move(code.b)
@@ -99,25 +106,3 @@ def makers_of(code: Listing) -> dict[int, Block]:
             else:
                 several.add(view.base)
     return {first: block for first, block in found.items() if first not in several}
-
-
-class Moves:
-    """Where the slots of pieces are made now; `moved` has by the first slot of each where that goes, and its length."""
-
-    def __init__(self, moved: dict[int, tuple[int, int]]) -> None:
-        self.first = np.array(sorted(moved), np.int64)
-        self.there, self.size = [np.array([moved[first][j] for first in self.first.tolist()], np.int64)
-                                 for j in range(2)]
-
-    def __call__(self, slots: Any) -> Any:
-        """Where slots are now."""
-        if not len(self.first):
-            return slots
-        k = np.searchsorted(self.first, slots, side="right") - 1
-        inside = (k >= 0) & (slots - self.first[k] < self.size[k])
-        return np.where(inside, slots - self.first[k] + self.there[k], slots)
-
-    def view(self, view: View) -> View:
-        """A view of what a view looks at, where it is now."""
-        there = int(self(view.base)) if view.size else view.base
-        return view if there == view.base else View(there, view.shape, view.strides)

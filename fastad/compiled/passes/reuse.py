@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._blocks import Moves
 from ..._instructions import KINDS, LISTED, SHARING, WRITING, move_slots, uses_of
 
 __all__ = ["reuse"]
@@ -67,10 +68,8 @@ class Lives:
         found = np.searchsorted(self.first, slots, side="right") - 1
         return np.where((found >= 0) & (slots <= self.last[found]), found, -1)
 
-    def pin(self, slots: Any) -> None:
-        """Let these slots stay where they are."""
-        breaks = np.flatnonzero(np.diff(slots) != 1)
-        low, high = slots[np.append(0, breaks + 1)[:len(slots)]], slots[np.append(breaks, len(slots) - 1)[:len(slots)]]
+    def pin(self, low: Any, high: Any) -> None:
+        """Let what stretches of slots touch stay where it is."""
         begins = np.searchsorted(self.last, low)
         ends = np.searchsorted(self.first, high, side="right")
         inside = np.zeros(len(self.first) + 1, np.int64)
@@ -85,25 +84,6 @@ def joined(low: Any, high: Any) -> tuple[Any, Any]:
     low, high = low[order], np.maximum.accumulate(high[order])
     begins = np.flatnonzero(np.append(True, low[1:] > high[:-1])[:len(low)])
     return low[begins], high[np.append(begins[1:], len(low))[:len(begins)] - 1]
-
-
-class Moves:
-    """Where slots go.
-
-    Parameters
-    ----------
-    first, shift : arrays of int64
-        Slots from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches; the first begins with 0.
-    n_slots : int
-        How many there are then.
-    """
-
-    def __init__(self, first: Any, shift: Any, n_slots: int) -> None:
-        self.first, self.shift, self.n_slots = first, shift, n_slots
-
-    def __call__(self, slots: Any) -> Any:
-        """Where these slots go."""
-        return slots + self.shift[np.searchsorted(self.first, slots, side="right") - 1]
 
 
 class Room:
@@ -138,28 +118,28 @@ class Room:
 
 
 def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_image: int,
-          n_slots: int) -> Moves | None:
+          n_slots: int) -> tuple[Moves, int] | None:
     """Give large results new places; the tables are rewritten.
 
     Parameters
     ----------
     instructions, scalars, pool : arrays
         The tables of the program.
-    pinned : sequence of arrays
-        Slots that have to stay: inputs, results, guards.
+    pinned : sequence of (first slots, last slots)
+        Stretches that have to stay: inputs, results, guards.
     n_image, n_slots : int
         How many slots there are that hold constants, and in all.
 
     Returns
     -------
-    Moves or None
-        None when nothing moves.
+    Moves and int, or None
+        Where slots go, and how many there are then; None when nothing moves.
     """
     if n_slots - n_image < WORTHWHILE:
         return None
     lives = Lives(instructions, scalars, pool)
-    for slots in pinned:
-        lives.pin(slots)
+    for low, high in pinned:
+        lives.pin(low, high)
     moving = np.flatnonzero((lives.born >= 0) & (lives.last - lives.first >= LARGE) & (lives.first >= n_image))
     if not 2 <= len(moving) <= MOST:
         return None
@@ -181,8 +161,8 @@ def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_i
         insort(dying, (int(lives.dies[moving[k]]), int(there[k]) - base, n))
     starts = np.stack([first, first + size], axis=1).reshape(-1)      # what is moved, and what moves up behind it
     shift = np.stack([there - first, -np.cumsum(gone)], axis=1).reshape(-1)
-    moves = Moves(np.append(0, starts), np.append(0, shift), base + room.end)
+    moves = Moves(starts, shift)
     for name in ("v", "a", "b"):
-        scalars[name] = moves(scalars[name])
-    move_slots(instructions, pool, moves.first, moves.shift)
-    return moves
+        scalars[name] = moves(scalars[name].astype(np.int64))
+    move_slots(instructions, pool, moves)
+    return moves, base + room.end
