@@ -21,7 +21,6 @@ cdef object plain_index(object key):
 cdef object index_of(Variable x, object key):
     """What an index selects: ("view", (offset, shape, strides)) or ("gather", positions)."""
     key = plain_index(key)
-    probe = np.lib.stride_tricks.as_strided(np.empty(0, np.int8), x.layout.shape, x.layout.strides) if x.layout.size else None
     if basic_index(key):
         return "view", basic_view(x, key if isinstance(key, tuple) else (key,))
     positions = np.arange(x.layout.size, dtype=np.int64).reshape(x.layout.shape)

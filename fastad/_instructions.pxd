@@ -34,6 +34,7 @@ cdef inline int64_t times(int64_t x, int64_t y) noexcept nogil:
     return x * y if -BEYOND < z < BEYOND else (BEYOND if z > 0 else -BEYOND)
 
 
+cpdef Py_ssize_t aligned(Py_ssize_t slot) noexcept
 cdef void view_bounds(const int64_t *layout, int which, int64_t slot, int64_t *low, int64_t *high) noexcept nogil
 cdef void matrix_bounds(const int64_t *layout, int which, int64_t slot, int64_t *low, int64_t *high) noexcept nogil
 cdef int64_t operand_reach(const Instruction *q, int which, const int64_t *pool) noexcept nogil

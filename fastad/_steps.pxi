@@ -12,26 +12,77 @@ cdef bint is_plain_line(Block block) except -1:
     return True
 
 
-def as_lines(list blocks):
-    """Let maps be lines whose elements can be put in an order in which the results lie in a row.
+cdef int as_line(Block block) except -1:
+    """Let a map be a line if its elements can be put in an order in which the results lie in a row.
 
     Operands of a line lie in a row, are one slot, or repeat; ``kind`` is "line" then, and the views are in that order.
     """
-    cdef Block block
     cdef View out, view
+    if not is_plain_line(block):
+        out = <View>block.writes[0]
+        axes = sorted([d for d in range(len(out.shape)) if out.shape[d] != 1], key=lambda d: -out.strides[d])
+        views = [View(view.base, tuple([view.shape[d] for d in axes]), tuple([view.strides[d] for d in axes]))
+                 for view in [out, *block.reads]]
+        if not (<View>views[0]).row or None in [(<View>y).repeats() for y in views[1:]]:
+            return 0
+        block.writes, block.reads = views[:1], views[1:]
+    block.kind = "line"
+    return 0
+
+
+cdef set plain_sums(list blocks):
+    """Slots into which one vector is summed, from nothing: that can be done on the way."""
+    cdef Block block, add
+    cdef View view, x, out
+    cdef dict writers = {}
+    cdef set found = set()
     for z in blocks:
         block = <Block>z
-        if block.kind != "map" or (<View>block.writes[0]).size == 0:
+        if block.kind == "fill" and (<View>block.writes[0]).size == 1:
+            writers[(<View>block.writes[0]).base] = []
+    if not writers:
+        return found
+    for z in blocks:
+        for y in (<Block>z).writes:
+            view = <View>y
+            if view.size and view.base in writers:
+                (<list>writers[view.base]).append(z)
+    for base, those in writers.items():
+        if [(<Block>z).kind for z in those] == ["fill", "add"]:
+            add = <Block>those[1]
+            x, out = <View>add.reads[0], <View>add.writes[0]
+            if add.op == OP_positive and len(x.shape) == 1 and x.row and x.size > 1 and out.low == out.high:
+                found.add(base)
+    return found
+
+
+def as_steps(list blocks):
+    """Blocks as steps of a program: maps as lines where that goes, sums of vectors as such.
+
+    Returns
+    -------
+    steps, chains : lists of Block
+    """
+    cdef Block block
+    cdef View out
+    cdef list steps = []
+    cdef list chains = []
+    cdef set sums = plain_sums(blocks)
+    for z in blocks:
+        block = <Block>z
+        out = <View>block.writes[0]
+        if block.kind == "chain":
+            chains.append(block)
             continue
-        if not is_plain_line(block):
-            out = <View>block.writes[0]
-            axes = sorted([d for d in range(len(out.shape)) if out.shape[d] != 1], key=lambda d: -out.strides[d])
-            views = [View(view.base, tuple([view.shape[d] for d in axes]), tuple([view.strides[d] for d in axes]))
-                     for view in [out, *block.reads]]
-            if not (<View>views[0]).row or None in [(<View>y).repeats() for y in views[1:]]:
+        if block.kind == "map":
+            if out.size:
+                as_line(block)
+        elif sums and out.size and out.base in sums:
+            if block.kind != "add":                   # what it starts from
                 continue
-            block.writes, block.reads = views[:1], views[1:]
-        block.kind = "line"
+            block.kind = "sum"
+        steps.append(block)
+    return steps, chains
 
 
 def constants_of_lines(Cells cells, list steps, const uint8_t[::1] known):

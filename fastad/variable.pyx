@@ -441,13 +441,15 @@ cdef class Variable(Handle):
     def __getitem__(self, key):
         cdef Py_ssize_t i, n
         cdef Layout layout = self.layout
-        if PyLong_CheckExact(key) and layout.ndim == 1 and self.state == NODE and not self.tape.paused and type(self) is Variable:
+        if PyLong_CheckExact(key) and layout.ndim and self.state == NODE and not self.tape.paused and type(self) is Variable:
             i, n = PyNumber_AsSsize_t(key, IndexError), layout.dims[0]
             if i < 0:
                 i += n
             if i < 0 or i >= n:
                 raise IndexError(f"index {key} is out of bounds for a Variable of shape {layout.shape}")
-            return new_node(self.tape, self.offset + i * layout.dims[1], self.rec, SCALAR)
+            n = layout.ndim
+            return new_node(self.tape, self.offset + i * layout.dims[n], self.rec,
+                            SCALAR if n == 1 else make_layout(n - 1, layout.dims + 1, layout.dims + n + 1))
         if tracing and indexes(key) and recorded(self):
             return functions["indexed"](self, key)
         kind, what = index_of(self, key)

@@ -9,7 +9,18 @@ import numpy as np
 
 from ... import _passes
 from ..._fusing import Fusion
-from ..._instructions import KINDS, LISTED, NATIVE, READING, SCALAR, STRIP, Tables, aligned, uses_of
+from ..._instructions import (
+    KINDS,
+    LISTED,
+    NATIVE,
+    READING,
+    SCALAR,
+    STRIP,
+    Tables,
+    aligned,
+    one_behind_the_other,
+    uses_of,
+)
 from ..._program import Code
 from ..listing import Block, Listing, View
 from .regroup import Step, Steps
@@ -21,8 +32,6 @@ __all__ = ["Emitter"]
 MOST_PARTS = 4
 #: Smaller inputs are copied in, and such results out.
 LARGE = 2048
-#: Slots of a cache line; longer arrays begin at one.
-LINE = 8
 #: Scalar instructions that go together: between them the executor can look at guards and signals.
 STRETCH = 4096
 KIND = {name: k for k, name in enumerate(KINDS)}
@@ -70,6 +79,8 @@ class Emitter:
         self.n_slots = 1
         self.scalars: list[Any] = []
         self.calls: list[Any] = []
+        #: The steps that are no blocks, with their numbers.
+        self.own = [(k, step) for k, step in enumerate(steps) if isinstance(step, Step)]
         self._place()
 
     # ---- slots ----
@@ -99,18 +110,15 @@ class Emitter:
         begins[1:] &= glued[:-1] == 0
         return np.flatnonzero(begins), np.flatnonzero(ends) + 1, single
 
-    def _put(self, begins: Any, ends: Any, line: int = 1) -> None:
-        """Place stretches of cells one behind the other; those of so many slots begin at a multiple of them."""
+    def _put(self, begins: Any, ends: Any, lines: bool = False) -> None:
+        """Place stretches of cells one behind the other; with `lines` long ones begin a cache line."""
         first = self.code.cells.first
         sizes = first[ends] - first[begins]
-        if line == 1:
+        if lines:
+            starts, self.n_slots = one_behind_the_other(sizes, self.n_slots)
+        else:
             starts = self.n_slots + np.cumsum(sizes) - sizes
             self.n_slots += int(sizes.sum())
-        else:
-            starts = np.empty(len(sizes), np.int64)
-            for k, size in enumerate(sizes.tolist()):
-                starts[k] = self.n_slots + (-self.n_slots % line if size >= line else 0)
-                self.n_slots = int(starts[k]) + size
         counts = ends - begins
         which = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
         self.place[which] = first[which] + np.repeat(starts - first[begins], counts)
@@ -133,18 +141,17 @@ class Emitter:
         self._put_constants(begins[constant], ends[constant])
         self._place_constants_of_lines()
         marks[cells.of(self.wanted)] = 1
-        for k, step in enumerate(self.steps):
-            if isinstance(step, Step):
-                given = self.given.get(k) or [("", -1)] * len(step.operands)
-                for slots, (how, _) in zip(step.operands, given, strict=True):
-                    if slots is not None and not how:
-                        marks[cells.of(slots)] = 1
+        for k, step in self.own:
+            given = self.given.get(k) or [("", -1)] * len(step.operands)
+            for slots, (how, _) in zip(step.operands, given, strict=True):
+                if slots is not None and not how:
+                    marks[cells.of(slots)] = 1
         single = np.flatnonzero(marks & known & (self.place < 0))
         self._put(single, single + 1)
         self.image += [code.value[np.repeat(cells.first[single], sizes := np.diff(cells.first)[single])
                                   + np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)]]
         self.n_image = self.n_slots
-        self._put(begins[~constant], ends[~constant], LINE)
+        self._put(begins[~constant], ends[~constant], lines=True)
         results = cells.of(_passes.results_of(self.steps))
         results = results[np.sort(np.unique(results, return_index=True)[1])]
         free = results[self.place[results] < 0]
@@ -170,8 +177,8 @@ class Emitter:
         #: By number of a step, a line of scalar records: of each operand that is all constants ("repeat" or "line",
         #: where), of others ("", -1).
         self.given: dict[int, list[tuple[str, int]]] = {}
-        for k, step in enumerate(self.steps):
-            if not isinstance(step, Step) or step.kind != "line":
+        for k, step in self.own:
+            if step.kind != "line":
                 continue
             self.given[k] = []
             for slots in step.operands:

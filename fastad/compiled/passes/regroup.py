@@ -7,13 +7,14 @@ mostly lie in a row again, because they are such groups themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ... import _passes
-from ..listing import OPCODE, Block, Listing
+from ..listing import Block, Listing
 
 __all__ = ["Step", "regroup"]
 
@@ -102,16 +103,16 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> Steps:
             steps.append(Step("line", code.v[members], [code.a[members], code.b[members] if binary else None], op,
                               int(d[members[0]])))
         rest = rest[left]
+    lines = len(steps)
     steps += blocks(code)
     steps.sort(key=attrgetter("depth"))
-    put_in_order(code, steps)
+    if lines:
+        put_in_order(code, steps)
     return with_scalars(code, steps, rest[np.argsort(d[rest], kind="stable")], d)
 
 
 def put_in_order(code: Listing, steps: Steps) -> None:
     """Order the elements of each group as those of its operands are ordered, so that operands are read in a row."""
-    if not any(isinstance(step, Step) and step.kind == "line" for step in steps):
-        return
     cells, first = code.cells, code.cells.first
     rank = first[:-1].copy()                          # of the first slot of a cell, the others follow
     for step in steps:
@@ -134,41 +135,14 @@ def put_in_order(code: Listing, steps: Steps) -> None:
         rank[cells.of(step.out)] = np.arange(len(step.out))
 
 
-def plain_sums(code: Listing) -> set[int]:
-    """Slots into which one vector is summed, from nothing: that can be done on the way."""
-    writers: dict[int, list[Block]] = {block.writes[0].base: [] for block in code.blocks
-                                       if block.kind == "fill" and block.writes[0].size == 1}
-    for block in code.blocks:
-        for view in block.writes:
-            if view.base in writers and view.size:
-                writers[view.base].append(block)
-    found = set()
-    for base, those in writers.items():
-        if [block.kind for block in those] == ["fill", "add"]:
-            add = those[1]
-            x, out = add.reads[0], add.writes[0]
-            if (add.op == OPCODE["positive"] and len(x.shape) == 1 and x.strides == (1,)
-                    and out.strides == (0,) and x.size > 1):
-                found.add(base)
-    return found
-
-
 def blocks(code: Listing) -> Steps:
     """The blocks as steps; chains of one depth and length go side by side."""
-    _passes.as_lines(code.blocks)
-    steps: Steps = []
+    found, chains = _passes.as_steps(code.blocks)
+    steps: Steps = [*found]
     alike: dict[tuple[int, int, int], list[Block]] = {}
-    sums = plain_sums(code)
-    for block in code.blocks:
-        if block.kind == "chain":
-            n = block.writes[0].size
-            alike.setdefault((block.depth, len(block.index) // max(n, 1), n if n > 1 else 0), []).append(block)
-            continue
-        if sums and block.writes[0].size and block.writes[0].base in sums:
-            if block.kind != "add":                   # what it starts from
-                continue
-            block.kind = "sum"
-        steps.append(block)
+    for block in chains:
+        n = block.writes[0].size
+        alike.setdefault((block.depth, len(block.index) // max(n, 1), n if n > 1 else 0), []).append(block)
     for (at, count, _), members in alike.items():
         starts = np.concatenate([block.reads[0].slots() for block in members])
         terms = np.concatenate([block.index.reshape(count, -1) for block in members], axis=1)
@@ -183,13 +157,14 @@ def with_scalars(code: Listing, steps: Steps, rest: Any, d: Any) -> Steps:
         return steps
     at, done = d[rest], 0
     out: Steps = []
-    stops = np.searchsorted(at, [step.depth for step in steps], side="left").tolist()
-    for step, stop in zip([*steps, None], [*stops, len(rest)], strict=True):
+    stops = np.append(np.searchsorted(at, [step.depth for step in steps], side="left"), len(rest))
+    begins = np.flatnonzero(np.diff(stops, prepend=0))       # the steps before which some are due
+    for first, last in pairwise([0, *begins.tolist(), len(steps)]):
+        stop = int(stops[first])
         if stop > done:
             members = rest[done:stop]
             out.append(Step("scalars", code.v[members], [code.a[members], code.b[members]], code.op[members],
                             int(d[members[-1]])))
             done = stop
-        if step is not None:
-            out.append(step)
+        out += steps[first:last]
     return out
