@@ -101,7 +101,7 @@ def gather(x, positions, double fill=0.0):
     return finished(new_node(tape, w.out, tape.n_records - 1, out), (v,), None)
 
 
-def pack(items):
+def pack(items, str name):
     """One Variable from an object array of numbers and scalar Variables."""
     cdef Layout out = layout_of(items.shape)
     cdef Py_ssize_t k, n = out.size
@@ -115,7 +115,8 @@ def pack(items):
         if isinstance(item, Handle):
             h = <Handle>item
             if h.layout.size != 1 or h.layout.ndim:
-                raise TypeError("fastad: an array of Variables has to hold scalars; np.stack or np.concatenate join arrays")
+                raise TypeError(f"{name}: an array of Variables has to hold scalars; np.stack or np.concatenate join "
+                                "arrays")
             if h.state == CONSTANT:
                 flat[k] = h.extra.data
             elif not recorded(h):
@@ -123,11 +124,14 @@ def pack(items):
             else:
                 found.append(h)
         elif isinstance(item, (complex, np.complexfloating)):
-            raise TypeError("fastad: complex numbers are not supported; split them into real and imaginary parts")
+            raise TypeError(f"{name}: complex numbers are not supported; split them into real and imaginary parts")
         elif not isinstance(item, (int, float, np.number, np.bool_, np.ndarray)):
-            raise TypeError(f"fastad: cannot compute with an array of {type(item).__name__}")
+            raise TypeError(f"{name}: cannot compute with {type(item).__name__}; numbers and arrays of them are needed")
     if not flows(found, "array"):
-        data = np.array([value_or_array(item) for item in flat], np.float64).reshape(items.shape)
+        try:
+            data = np.array([value_or_array(item) for item in flat], np.float64).reshape(items.shape)
+        except OverflowError:
+            raise OverflowError(f"{name}: an integer is too large for float64") from None
         return with_data(data, CONSTANT) if found else data
     tape = settle(found, n, 1, n, "array")
     w = tape.push(ROUTE, n)

@@ -66,7 +66,10 @@ cdef object basic_view(Variable x, tuple key):
             out_strides.append(step * strides[axis])
             axis += 1
         else:
-            n = k
+            try:
+                n = k
+            except OverflowError:                     # further than any memory reaches
+                n = -shape[axis] - 1
             if n < 0:
                 n += shape[axis]
             if n < 0 or n >= shape[axis]:

@@ -182,12 +182,12 @@ cdef object constant_array(object x, str name):
     """An operand that is no Variable as a float64 array; an object array of Variables as one Variable."""
     a = asarray(x)
     kind = a.dtype.kind
-    if isinstance(x, np.ndarray) and type(x) is not np.ndarray and hasattr(x, "mask"):
-        raise TypeError(f"{name}: masked arrays are not supported; fill them (x.filled(...)) and use np.where")
+    if isinstance(x, np.ndarray) and type(x) is not np.ndarray:
+        refuse_masked(x, name)
     if kind == "f" or kind == "i" or kind == "u" or kind == "b":
         return asarray(a, np.float64, order="C")
     if kind == "O":
-        return pack(a)
+        return pack(a, name)
     if kind == "c":
         raise TypeError(f"{name}: complex numbers are not supported; split them into real and imaginary parts")
     raise TypeError(f"{name}: cannot compute with {type(x).__name__} of dtype {a.dtype}")

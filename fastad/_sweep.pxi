@@ -306,10 +306,11 @@ def hook_result(function, g, name):
     new = function(g)
     if new is None:
         return g
-    new = np.asarray(new, dtype=np.float64)
-    if new.shape != np.shape(g):
-        raise ValueError(f"hook of {name or 'a variable'}: returned shape {new.shape} for a gradient of shape {np.shape(g)}")
-    numbers = new + 0.0
+    new = np.asarray(new)
+    if new.dtype.kind not in "fiub" or new.shape != np.shape(g):
+        raise ValueError(f"hook of {name or 'a variable'}: returned {new.dtype} of shape {new.shape} for a gradient of "
+                         f"shape {np.shape(g)}")
+    numbers = new.astype(np.float64) + 0.0
     # what was nothing and stays zero is still nothing
     return np.where((before == 0.0) & np.signbit(before) & (numbers == 0.0), -0.0, numbers)[()]
 

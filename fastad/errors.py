@@ -4,6 +4,12 @@ __all__ = ["AuditError", "FormatError", "FreedGraphError", "GradientLostError", 
            "NonFiniteError", "PathError", "TraceError"]
 
 
+def refuse_masked(x: object, name: str) -> None:
+    """Refuse a masked array, whose mask would be dropped silently."""
+    if hasattr(x, "mask") and hasattr(x, "filled"):
+        raise TypeError(f"{name}: masked arrays are not supported; fill them (x.filled(...)) and use np.where")
+
+
 class FreedGraphError(RuntimeError):
     """A value was used whose graph has been freed by ``backward()``.
 

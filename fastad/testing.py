@@ -121,6 +121,13 @@ def outputs_of(out: Any) -> Array:
     return np.concatenate(leaves) if leaves else np.empty(0)
 
 
+def checked_output(out: Any) -> Any:
+    """What a function returned, if there is anything in it to check."""
+    for leaf in flatten(out)[0] or [None]:
+        transforms.check_output("gradcheck", leaf)
+    return out
+
+
 def output_names(out: Any) -> list[str]:
     """How each element of all outputs is reached."""
     named = zip(leaf_names(out), flatten(out)[0], strict=True)
@@ -143,13 +150,19 @@ def gradient_report(f: Callable[..., Any], *args: Any, order: int = 1, eps: floa
     >>> report.passed, report.worst < 1e-8
     (True, True)
     """
+    transforms.check_function("gradcheck", f)
     if order not in (1, 2):
         raise ValueError(f"gradcheck: order={order!r}; 1 (gradients) and 2 (second derivatives) can be checked")
+    for limit, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, (int, float)) or not value >= 0:
+            raise ValueError(f"gradcheck: {limit}={value!r}; a number from 0 up is needed")
+    if eps is not None and (not isinstance(eps, (int, float)) or not eps > 0):
+        raise ValueError(f"gradcheck: eps={eps!r}; a positive number is needed")
     arguments = Arguments(args, argnums)
     x = arguments.start
     name = getattr(f, "__name__", type(f).__name__)
     with np.errstate(all="ignore"):
-        names = output_names(plain(f(*arguments.at(x))))
+        names = output_names(checked_output(plain(f(*arguments.at(x)))))
 
         def values(x: Array) -> Array:
             return outputs_of(f(*arguments.at(x)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import variable
+from .errors import refuse_masked
 from .tree import flatten, flatten_like, leaf_names
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Inputs:
         numbers = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
         for k in numbers:
             if not isinstance(k, (int, np.integer)) or not -len(args) <= k < len(args):
-                raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} arguments given")
+                raise ValueError(f"{name}: argnums={argnums!r} does not name one of the {len(args)} positional "
+                                 "arguments given")
         if len({k % len(args) for k in numbers}) < len(numbers):
             raise ValueError(f"{name}: argnums={argnums!r} names an argument twice")
         chosen = args[numbers[0]] if self.single else [args[k] for k in numbers]
@@ -130,10 +132,18 @@ def recorded_push(outputs: Sequence[Any], inputs: list[Any], directions: Sequenc
             for y, y_dot in zip(outputs, made, strict=True)]
 
 
+def check_function(name: str, f: Any) -> None:
+    """Refuse what cannot be called, before it is wrapped."""
+    if not callable(f):
+        raise TypeError(f"{name}: a function is needed, not {type(f).__name__}")
+
+
 def checked(name: str, value: Any) -> Any:
     """An argument that can be differentiated with respect to: float64, or a recorded Variable."""
     if isinstance(value, float):
         return value
+    if type(value) is not np.ndarray:
+        refuse_masked(value, name)
     value = joined(value)
     if isinstance(value, variable.Variable):
         if variable.carries(value, name):
@@ -142,8 +152,9 @@ def checked(name: str, value: Any) -> Any:
     a = np.asarray(value)
     if a.dtype.kind == "c":
         raise TypeError(f"{name}: complex arguments are not supported; pass real and imaginary part")
-    if a.dtype.kind not in "fiub":
-        raise TypeError(f"{name}: an argument is {type(value).__name__}, not a number or an array; "
+    if a.dtype.kind not in "fiub" and not isinstance(value, int):
+        what = f"an array of dtype {a.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name}: an argument is {what}, not a number or an array of numbers; "
                         "argnums says which arguments to differentiate with respect to")
     return a.astype(np.float64, copy=False)
 
@@ -168,17 +179,22 @@ def plain_unless_recorded(leaf: Any) -> Any:
     return leaf if variable.is_recorded(leaf) else variable.value_of(leaf)
 
 
-def check_scalar(out: Any) -> None:
+def check_scalar(name: str, out: Any) -> None:
     """Refuse an output that has no gradient."""
-    check_output("grad", out)
+    check_output(name, out)
     if np.shape(out) != ():
-        raise TypeError(f"grad: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
+        raise TypeError(f"{name}: the function returned shape {np.shape(out)}, a gradient needs a scalar; "
                         "reduce it (np.sum), or use fa.jacobian")
 
 
 def check_output(name: str, out: Any) -> None:
     """Refuse what has no derivative, such as the None of a forgotten return."""
-    if not isinstance(out, variable.Variable) and np.asarray(out).dtype.kind not in "fiub":
+    if isinstance(out, variable.Variable):
+        return
+    if any(isinstance(leaf, variable.Variable) for leaf in flatten(out)[0]):
+        raise TypeError(f"{name}: the function returned {type(out).__name__} of Variables; a number or an array is "
+                        "needed; fa.array or np.stack join them")
+    if np.asarray(out).dtype.kind not in "fiub":
         raise TypeError(f"{name}: the function returned {type(out).__name__}; a number or an array is needed")
 
 
@@ -229,12 +245,19 @@ def value_and_grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> 
     >>> float(value), gradient
     (5.0, array([2., 4.]))
     """
+    return with_value("value_and_grad", f, argnums, has_aux)
+
+
+def with_value(name: str, f: Function, argnums: Argnums, has_aux: bool) -> Callable[..., tuple[Any, Any]]:
+    """`value_and_grad`, under the name that its errors are to have."""
+    check_function(name, f)
+
     @wraps(f)
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        inputs = Inputs("value_and_grad", argnums, args)
-        out, aux = run("value_and_grad", f, inputs, kwargs, has_aux)
+        inputs = Inputs(name, argnums, args)
+        out, aux = run(name, f, inputs, kwargs, has_aux)
         out = joined(out)
-        check_scalar(out)
+        check_scalar(name, out)
         gradients = inputs.pull([out], [ONE])
         value = out if inputs.nested and variable.is_recorded(out) else np.float64(variable.value_of(out))
         return ((value, inputs.result(aux)) if has_aux else value), inputs.shaped(gradients)
@@ -256,7 +279,7 @@ def grad(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callable[.
     >>> float(fa.grad(lambda x: x ** 3)(2.0))
     12.0
     """
-    both = value_and_grad(f, argnums, has_aux)
+    both = with_value("grad", f, argnums, has_aux)
 
     @wraps(f)
     def gradient(*args: Any, **kwargs: Any) -> Any:
@@ -292,6 +315,7 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
     >>> pull(np.array([1.0, 10.0]))
     (array([ 2., 60.]),)
     """
+    check_function("vjp", f)
     inputs = Inputs("vjp", tuple(range(len(args))), args)
     out, aux = run("vjp", f, inputs, {}, has_aux)
     outputs, rebuild = flatten(out)
@@ -302,20 +326,28 @@ def vjp(f: Function, *args: Any, has_aux: bool = False) -> tuple[Any, ...]:
     def pull(cotangent: Any) -> Any:
         pairs = [(y, seed) for y, seed in zip(outputs, flatten_like(out, cotangent, "vjp: the cotangent"), strict=True)
                  if seed is not None]
-        return inputs.shaped(inputs.pull([y for y, _ in pairs], [cotangent_of(y, seed, "vjp") for y, seed in pairs]))
+        seeds = [seed_of(y, seed, "vjp: the cotangent") for y, seed in pairs]
+        return inputs.shaped(inputs.pull([y for y, _ in pairs], seeds))
 
     value = inputs.result(rebuild(outputs))
     return (value, pull, inputs.result(aux)) if has_aux else (value, pull)
 
 
-def cotangent_of(y: Any, seed: Any, name: str) -> Any:
-    """A cotangent of an output's shape, as an array or a recorded Variable; its zeros are numbers."""
+def seed_of(y: Any, seed: Any, what: str) -> Any:
+    """What a sweep starts with: an array or a recorded Variable of the shape of y; its zeros are numbers."""
+    if type(seed) is not np.ndarray:
+        refuse_masked(seed, what)
     seed = joined(seed)
+    if variable.carries(seed, what):
+        numbers = seed
+    else:
+        numbers = np.asarray(variable.value_of(seed))
+        if numbers.dtype.kind not in "fiub":
+            raise TypeError(f"{what} is {type(seed).__name__} of dtype {numbers.dtype}; real numbers are needed")
+        numbers = numbers.astype(np.float64) + 0.0
     if np.shape(seed) != np.shape(y):
-        raise ValueError(f"{name}: an output has shape {np.shape(y)}, its cotangent {np.shape(seed)}")
-    if variable.carries(seed, name):
-        return seed
-    return np.asarray(variable.value_of(seed), np.float64) + 0.0
+        raise ValueError(f"{what} has to have shape {np.shape(y)}, not {np.shape(seed)}")
+    return numbers
 
 
 def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> tuple[Any, ...]:
@@ -353,6 +385,7 @@ def jvp(f: Function, args: Sequence[Any], tangents: Sequence[Any], has_aux: bool
     >>> value, tangent
     (array([ 2., 18.]), array([  4., 120.]))
     """
+    check_function("jvp", f)
     if not isinstance(args, (tuple, list)):
         raise TypeError(f"jvp: args is a tuple with the arguments of the function, not {type(args).__name__}; "
                         "for a single argument x write jvp(f, (x,), (x_dot,))")
@@ -409,6 +442,8 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callab
     array([[3., 2.],
            [1., 0.]])
     """
+    check_function("jacobian", f)
+
     @wraps(f)
     def matrix(*args: Any, **kwargs: Any) -> Any:
         inputs = Inputs("jacobian", argnums, args)
@@ -458,9 +493,10 @@ def columns_of(inputs: Inputs, out: Any) -> list[Any] | None:
 def first_derivatives(name: str, f: Function, argnums: Argnums, args: Sequence[Any],
                       kwargs: Options) -> tuple[Inputs, list[Any]]:
     """The inputs of one call and the gradient with respect to them as Variables; None where there is none."""
+    check_function(name, f)
     inputs = Inputs(name, argnums, args)
     out = joined(inputs.call(f, kwargs))
-    check_scalar(out)
+    check_scalar(name, out)
     return inputs, list(variable.recorded_pull([out], [ONE], inputs.variables, live=variable.is_tracing()))
 
 
@@ -472,7 +508,8 @@ class RecordedGradient:
 
     def product(self, vector: Array) -> Any:
         """The product of the Hessian with a vector: one sweep."""
-        return self.inputs.shaped(self.inputs.pull(self.gradient, [cotangent_of(self.inputs.values[0], vector, "hvp")]))
+        seed = seed_of(self.inputs.values[0], vector, "hvp: the vector")
+        return self.inputs.shaped(self.inputs.pull(self.gradient, [seed]))
 
 
 def hvp(f: Function, primals: Any, vector: Any) -> Any:
@@ -499,7 +536,7 @@ def hvp(f: Function, primals: Any, vector: Any) -> Any:
     array([  6., 120.])
     """
     inputs, gradient = first_derivatives("hvp", f, 0, [primals], {})
-    seeds = [cotangent_of(x, v, "hvp")
+    seeds = [seed_of(x, v, "hvp: the vector")
              for x, v in zip(inputs.values, flatten_like(primals, vector, "hvp: the vector"), strict=True)]
     return inputs.shaped(inputs.pull(gradient, seeds))
 
@@ -528,6 +565,8 @@ def hessian(f: Function, argnums: Argnums = 0) -> Callable[..., Any]:
     array([[4., 2.],
            [2., 0.]])
     """
+    check_function("hessian", f)
+
     @wraps(f)
     def matrix(*args: Any, **kwargs: Any) -> Any:
         inputs, gradient = first_derivatives("hessian", f, argnums, args, kwargs)

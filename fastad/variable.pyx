@@ -38,7 +38,7 @@ from fastad._tape cimport (
 from . import _tape
 from . import ops as table
 from ._dtype import NUMBER as NUMBER_DTYPE
-from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceError
+from .errors import FreedGraphError, GradientLostError, NoGradientError, TraceError, refuse_masked
 
 cdef extern from "Python.h":
     Py_ssize_t PyNumber_AsSsize_t(object, object) except? -1
@@ -163,9 +163,10 @@ cdef class Variable(Handle):
         if isinstance(value, Handle):
             raise TypeError("Variable: the value is a Variable already; .detach() gives its values without gradient")
         a = asarray(value)
-        if a.dtype.kind == "O":
-            raise TypeError("Variable: an array of Variables or objects; fa.array joins scalar Variables")
-        data = np.array(constant_array(value, "Variable"), order="C")
+        found = constant_array(value, "Variable")
+        if isinstance(found, Handle):
+            raise TypeError("Variable: the value holds Variables; fa.array joins them, .detach() gives values alone")
+        data = np.array(found, order="C")
         self.layout = layout_of(data.shape)
         self.extra = Storage.__new__(Storage)
         self.extra.data = data
@@ -728,7 +729,7 @@ def array(object, copy=True):
             holder = np.empty(len(items), np.object_)
             for k, item in enumerate(items):
                 holder[k] = item
-            return pack(holder)
+            return pack(holder, "array")
     out = constant_array(object, "array")
     return out if isinstance(out, Handle) else np.array(out)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import variable
+from ..errors import refuse_masked
 from ..tree import flatten, unpack
 
 if TYPE_CHECKING:
@@ -111,13 +112,16 @@ def kind_of(value: Any, active: bool, name: str) -> Leaf | None:
         return Leaf(FLOAT if active else INT, None, active)
     if isinstance(value, (complex, np.complexfloating)) or (isinstance(value, np.ndarray) and value.dtype.kind == "c"):
         raise TypeError(f"compile: {name} is complex; pass real and imaginary part")
+    if isinstance(value, np.ndarray) and type(value) is not np.ndarray:
+        refuse_masked(value, f"compile: {name}")
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
         if not active and beyond_float(value):
             raise ValueError(f"compile: {name} has integers beyond 2**53, which are no float64 numbers")
         kind = FLOAT if active or value.dtype.kind == "f" else BOOL if value.dtype.kind == "b" else INT
         return Leaf(kind, value.shape, active)
     if active:
-        raise TypeError(f"compile: {name} is {type(value).__name__}, not a number or an array; argnums says which "
+        what = f"an array of dtype {value.dtype}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"compile: {name} is {what}, not a number or an array of numbers; argnums says which "
                         "arguments to differentiate with respect to, static_argnums which are fixed")
     return None
 

@@ -91,6 +91,22 @@ class Paths:
             del path.parent[0].branches[path.parent[1]]
 
 
+def positions(name: str, given: Any) -> list[int]:
+    """The positions of arguments that one integer or a sequence of them names."""
+    found = list(given) if isinstance(given, (tuple, list)) else [given]
+    if not all(isinstance(k, (int, np.integer)) for k in found):
+        raise TypeError(f"compile: {name}={given!r}; an integer or a sequence of integers is needed")
+    return found
+
+
+def described(array: Any) -> str:
+    """What a buffer is, for the message that it does not do."""
+    if not isinstance(array, np.ndarray):
+        return type(array).__name__
+    marks = "read-only " * (not array.flags.writeable) + "strided " * (not array.flags.c_contiguous)
+    return f"{marks}{array.dtype} of shape {array.shape}"
+
+
 class Compiled(Replay):
     """A function made by `fastad.compile`.
 
@@ -123,8 +139,8 @@ class Compiled(Replay):
         update_wrapper(self, f, updated=())
         self.f = f
         self.single = not isinstance(argnums, (tuple, list))
-        self.argnums = list(argnums) if isinstance(argnums, (tuple, list)) else [argnums]
-        self.static = list(static_argnums) if isinstance(static_argnums, (tuple, list)) else [static_argnums]
+        self.argnums = positions("argnums", argnums)
+        self.static = positions("static_argnums", static_argnums)
         if not isinstance(audit, int) or audit < 0:
             raise ValueError(f"compile: audit={audit!r}: how many calls apart the function is run beside the replay, "
                              "or 0")
@@ -329,8 +345,10 @@ class Compiled(Replay):
                     self.traced(paths, arguments, None)
         path = paths.root
         if path is not None and not path.is_scalar:
-            shapes = ", ".join([str(np.shape(y)) for y in path.outputs])
-            raise TypeError(f"grad: {self.name} returned shape {shapes}, a gradient needs a scalar; reduce it "
+            shapes = [np.shape(y) for y in path.outputs]
+            what = (f"shape {shapes[0]}" if len(shapes) == 1 and shapes[0] else
+                    f"a container of arrays of shapes {shapes}" if shapes else "no number")
+            raise TypeError(f"grad: {self.name} returned {what}, a gradient needs a scalar; reduce it "
                             "(np.sum), or use .jacobian")
         return path is not None
 
@@ -386,7 +404,7 @@ class Compiled(Replay):
             if not isinstance(array, np.ndarray) or array.dtype != np.float64 or not array.flags.c_contiguous \
                     or not array.flags.writeable or array.shape != leaf.dims:
                 raise ValueError(f"out: a writeable float64 array in C order of shape {leaf.dims} is needed, not "
-                                 f"{getattr(array, 'dtype', type(array).__name__)} of shape {np.shape(array)}")
+                                 f"{described(array)}")
         return [None, *arguments.by_leaf(given)]
 
     def shaped(self, arguments: Arguments, gradients: Sequence[Any]) -> Any:
@@ -412,6 +430,8 @@ class Compiled(Replay):
         >>> fa.compile(lambda x: np.sum(x ** 3)).hvp(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
         array([  6., 120.])
         """
+        if len(args) < 2:
+            raise TypeError(f"hvp: the arguments of {self.name} and the vector are needed; {len(args)} were given")
         *rest, vector = args
         if self.runs_in_python or has_recorded(args, kwargs):
             return transforms.hvp(*self.of_differentiated(rest, kwargs), vector)
@@ -443,9 +463,7 @@ class Compiled(Replay):
             leaves = arguments.leaves[first:last]
             parts = [part] if rebuild is None else flatten_like(rebuild(leaves), part, what)
             for leaf, own in zip(leaves, parts, strict=True):
-                if np.shape(own) != np.shape(leaf):
-                    raise ValueError(f"{what} has shape {np.shape(own)}, the argument {np.shape(leaf)}")
-                found.append(np.asarray(own, np.float64) + 0.0)
+                found.append(transforms.seed_of(leaf, own, what))
         return arguments.by_leaf(found)
 
     def jvp(self, args: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:

@@ -83,7 +83,7 @@ class Path:
         self.dtypes = [dtype_of(y, place, function) for y, place in zip(self.outputs, self.places, strict=True)]
         self.is_plain = unpack(out) is None and self.dtypes[0] == np.float64
         self.output_shapes = [np.shape(y) for y in self.outputs]
-        self.is_scalar = len(self.outputs) == 1 and np.shape(self.outputs[0]) == ()
+        self.is_scalar = unpack(out) is None and self.output_shapes[0] == ()
 
     def typed(self, values: Sequence[Any]) -> list[Any]:
         """Outputs with their dtypes: integers and truth values as such."""

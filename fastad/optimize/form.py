@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import refuse_masked
 from ..tree import flatten, flatten_like
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Form:
             x0 = np.asarray(x0)
         self.tree = x0
         self.leaves, self.rebuild = flatten(x0)
+        for leaf in self.leaves:
+            refuse_masked(leaf, f"{name}: x0")
         arrays = [np.asarray(leaf) for leaf in self.leaves]
         for a in arrays:
             if a.dtype.kind not in "fiu":

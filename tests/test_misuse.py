@@ -1,0 +1,122 @@
+"""Wrong input at the public functions: the error names who refuses it, what was given, and what is needed."""
+import numpy as np
+import pytest
+
+import fastad as fa
+
+MASKED = np.ma.array([1.0, 2.0], mask=[False, True])
+DATES = np.array(["2020-01-01"], "M8[D]")
+X = np.ones(2)
+
+
+def square(x):
+    return np.sum(x * x)
+
+
+def hooked(answer):
+    y = fa.Variable([1.0, 2.0, 3.0]) * 2.0
+    y.register_hook(lambda g: answer)
+    np.sum(y).backward()
+
+
+@pytest.mark.parametrize("transform", [fa.grad, fa.value_and_grad, fa.jacobian, fa.hessian])
+def test_transforms_name_themselves(transform):
+    name = transform.__name__
+    for given, kind in ((None, "NoneType"), (3, "int"), ("f", "str")):
+        with pytest.raises(TypeError, match=f"^{name}: a function is needed, not {kind}"):
+            transform(given)
+    with pytest.raises(ValueError, match=f"^{name}: argnums=2 .* 1 positional arguments given"):
+        transform(square, argnums=2)(X)
+    with pytest.raises(ValueError, match=f"^{name}: argnums=0 .* 0 positional arguments given"):
+        transform(square)(x=X)
+    for given, words in ((MASKED, "masked arrays"), (DATES, "an array of dtype datetime64"), ("a", "str"),
+                         (object(), "object"), (1j, "complex")):
+        with pytest.raises(TypeError, match=f"^{name}: .*{words}"):
+            transform(square)(given)
+    with pytest.raises(TypeError, match=f"^{name}: the function returned NoneType"):
+        transform(lambda x: None)(X)
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: fa.vjp(3, 1.0), TypeError, "^vjp: a function is needed, not int"),
+    (lambda: fa.jvp(3, (1.0,), (1.0,)), TypeError, "^jvp: a function is needed, not int"),
+    (lambda: fa.hvp(3, 1.0, 1.0), TypeError, "^hvp: a function is needed, not int"),
+    (lambda: fa.hvp(square, X, np.ones(3)), ValueError, r"^hvp: the vector has to have shape \(2,\), not \(3,\)"),
+    (lambda: fa.hvp(square, X, 1j * X), TypeError, "^hvp: the vector is ndarray of dtype complex128"),
+    (lambda: fa.hvp(square, X, MASKED), TypeError, "^hvp: the vector: masked"),
+    (lambda: fa.vjp(np.sin, X)[1](["a", "b"]), TypeError, "^vjp: the cotangent is list of dtype <U1"),
+    (lambda: fa.vjp(np.sin, X)[1](np.ones(3)), ValueError, r"^vjp: the cotangent .* \(2,\), not \(3,\)"),
+    (lambda: fa.gradcheck(3, 1.0), TypeError, "^gradcheck: a function"),
+    (lambda: fa.gradcheck(lambda x: None, X), TypeError, "^gradcheck: the function returned NoneType"),
+    (lambda: fa.gradcheck(lambda x: {"a": x, "b": "c"}, X), TypeError, "^gradcheck: the function returned str"),
+    (lambda: fa.gradcheck(square, X, eps=0.0), ValueError, "^gradcheck: eps=0.0; a positive"),
+    (lambda: fa.gradcheck(square, X, eps="a"), ValueError, "^gradcheck: eps='a'"),
+    (lambda: fa.gradcheck(square, X, rtol=None), ValueError, "^gradcheck: rtol=None"),
+    (lambda: fa.gradcheck(square, X, atol=np.nan), ValueError, "^gradcheck: atol=nan"),
+    (lambda: fa.Variable(None), TypeError, "^Variable: cannot compute with NoneType"),
+    (lambda: fa.Variable({}), TypeError, "^Variable: cannot compute with dict"),
+    (lambda: fa.Variable([fa.Variable(1.0)]), TypeError, "^Variable: .* fa.array"),
+    (lambda: fa.Variable(10 ** 400), OverflowError, "^Variable: an integer is too large"),
+    (lambda: fa.array({1.0}), TypeError, "^array: cannot compute with set"),
+    (lambda: fa.sin(None), TypeError, "^sin: cannot compute with NoneType"),
+    (lambda: fa.Variable(1.0) + len, TypeError, "^add: cannot compute with builtin_function"),
+    (lambda: fa.Variable(X)[10 ** 30], IndexError, "is out of bounds for axis 0"),
+    (lambda: fa.Variable(X)[-10 ** 30], IndexError, "is out of bounds for axis 0"),
+    (lambda: hooked("a"), ValueError, "^hook of a variable: returned <U1"),
+    (lambda: hooked(np.ones(2)), ValueError, r"^hook of a variable: .* \(2,\) for .* \(3,\)"),
+    (lambda: hooked(1j * np.ones(3)), ValueError, "^hook of a variable: returned complex128"),
+])
+def test_functions_name_themselves(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda c: fa.compile(square, argnums=None), TypeError, "^compile: argnums=None"),
+    (lambda c: fa.compile(square, argnums=(0, "a")), TypeError, "^compile: argnums="),
+    (lambda c: fa.compile(square, static_argnums="a"), TypeError, "^compile: static_argnums='a'"),
+    (lambda c: c(MASKED), TypeError, "^compile: .*masked"),
+    (lambda c: c.grad(MASKED), TypeError, "^compile: .*masked"),
+    (lambda c: c.grad(DATES), TypeError, "^compile: .*an array of dtype datetime64"),
+    (lambda c: c.hvp(), TypeError, "^hvp: .* 0 were given"),
+    (lambda c: c.hvp(X), TypeError, "^hvp: .* 1 were given"),
+    (lambda c: c.hvp(X, 1j * X), TypeError, "^hvp: the vector is ndarray of dtype complex128"),
+    (lambda c: c.hvp(X, np.ones(3)), ValueError, r"^hvp: the vector .* \(2,\), not \(3,\)"),
+    (lambda c: c.jvp((X,), (1j * X,)), TypeError, "^jvp: a tangent is ndarray of dtype complex128"),
+    (lambda c: c.grad(X, out=np.ones(4)[::2]), ValueError, r"needed, not strided float64 of shape \(2,\)"),
+    (lambda c: c.grad(X, out=np.broadcast_to(1.0, 2)), ValueError, "not read-only strided float64"),
+    (lambda c: c.grad(X, out=3.0), ValueError, "needed, not float$"),
+])
+def test_compiled_functions_name_what_is_wrong(call, error, words):
+    with pytest.raises(error, match=words):
+        call(fa.compile(square))
+
+
+@pytest.mark.parametrize(("function", "words"), [
+    (lambda x: None, "returned no number"),
+    (lambda x: x, r"returned shape \(2,\)"),
+    (lambda x: {"a": x[0]}, "returned a container"),
+    (lambda x: (x[0], x), "returned a container"),
+])
+def test_a_compiled_gradient_needs_a_scalar_as_an_eager_one_does(function, words):
+    for call in (fa.compile(function).grad, fa.compile(function).hessian, fa.compile(function).bind):
+        with pytest.raises(TypeError, match=words):
+            call(X)
+    with pytest.raises(TypeError, match="returned"):
+        fa.grad(function)(X)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: fa.minimize(square, x), lambda x: fa.minimize(fa.compile(square), x),
+    lambda x: fa.scipy.minimize(square, x), lambda x: fa.scipy.least_squares(lambda x: x, x),
+    lambda x: fa.scipy.root(lambda x: x, x)])
+def test_optimisers_refuse_masked_arrays(call):
+    with pytest.raises(TypeError, match="x0: masked arrays"):
+        call(MASKED)
+
+
+def test_whole_numbers_of_any_size_are_numbers():
+    big = 2 ** 70
+    assert fa.Variable(big).value == fa.array(big) == float(big)
+    assert fa.grad(lambda x: x * x)(big) == 2.0 * big
+    np.testing.assert_array_equal(fa.Variable(np.array([1, 2.5], object)).value, [1.0, 2.5])
