@@ -12,12 +12,22 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from . import math, variable
+from .errors import refuse_masked
 from .tree import flatten, tree_map
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Graph", "Node"]
+
+
+def real_numbers(value: Any, what: str) -> Any:
+    """A number or an array as float64, a copy; refused if it is anything else."""
+    refuse_masked(value, what)
+    a = np.asarray(value)
+    if a.dtype.kind not in "fiub":
+        raise TypeError(f"{what} is {type(value).__name__} of dtype {a.dtype}; real numbers are needed")
+    return a.astype(np.float64)[()]
 
 
 class Node(NDArrayOperatorsMixin):
@@ -184,8 +194,11 @@ class Graph:
         shape : tuple of int, optional
             Checked when it is fed; None takes any, and so does None for the length of one axis.
         """
+        lengths = None if shape is None else tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        if lengths and not all(n is None or (isinstance(n, (int, np.integer)) and n >= 0) for n in lengths):
+            raise ValueError(f"placeholder: shape={shape!r}; whole numbers from 0 up, or None, are needed")
         node = self._leaf("placeholder", name)
-        self._shapes[node.index] = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+        self._shapes[node.index] = lengths
         return node
 
     def variable(self, name: str, value: ArrayLike) -> Node:
@@ -193,14 +206,15 @@ class Graph:
 
         ``graph.set(name, value)`` gives it another value.
         """
-        leaf = variable.Variable(value, name=name)
+        leaf = variable.Variable(real_numbers(value, f"variable: the value of {name!r}"))
         node = self._leaf("variable", name)
+        leaf.name = name
         self._leaves[node.index] = leaf
         return node
 
     def constant(self, value: ArrayLike, name: str | None = None) -> Node:
         """A value that never changes and has no gradient."""
-        data = np.array(value, np.float64)[()]
+        data = real_numbers(value, "constant: the value")
         node = self._leaf("constant", name)
         self._leaves[node.index] = data
         return node
@@ -364,7 +378,7 @@ class Graph:
     def _checked(self, node: Node, value: Any) -> Any:
         """A fed value, of the shape its node asks for."""
         if not isinstance(value, variable.Variable):
-            value = np.array(value, np.float64)[()]
+            value = real_numbers(value, f"forward: what is fed to {node.name!r}")
         shape = np.shape(self._leaves[node.index]) if node.operation == "variable" else self._shapes[node.index]
         given = np.shape(value)
         if shape is not None and (len(given) != len(shape)

@@ -166,6 +166,8 @@ cdef class Variable(Handle):
         found = constant_array(value, "Variable")
         if isinstance(found, Handle):
             raise TypeError("Variable: the value holds Variables; fa.array joins them, .detach() gives values alone")
+        if name is not None and not isinstance(name, str):
+            raise TypeError(f"Variable: name={name!r}, a string is needed")
         data = np.array(found, order="C")
         self.layout = layout_of(data.shape)
         self.extra = Storage.__new__(Storage)

@@ -56,6 +56,7 @@ def test_transforms_name_themselves(transform):
     (lambda: fa.Variable(None), TypeError, "^Variable: cannot compute with NoneType"),
     (lambda: fa.Variable({}), TypeError, "^Variable: cannot compute with dict"),
     (lambda: fa.Variable([fa.Variable(1.0)]), TypeError, "^Variable: .* fa.array"),
+    (lambda: fa.Variable(1.0, name=3), TypeError, "^Variable: name=3"),
     (lambda: fa.Variable(10 ** 400), OverflowError, "^Variable: an integer is too large"),
     (lambda: fa.array({1.0}), TypeError, "^array: cannot compute with set"),
     (lambda: fa.sin(None), TypeError, "^sin: cannot compute with NoneType"),
@@ -120,3 +121,41 @@ def test_whole_numbers_of_any_size_are_numbers():
     assert fa.Variable(big).value == fa.array(big) == float(big)
     assert fa.grad(lambda x: x * x)(big) == 2.0 * big
     np.testing.assert_array_equal(fa.Variable(np.array([1, 2.5], object)).value, [1.0, 2.5])
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda g: g.placeholder("y", shape="a"), ValueError, "^placeholder: shape='a'"),
+    (lambda g: g.placeholder("y", shape=(-1,)), ValueError, r"^placeholder: shape=\(-1,\)"),
+    (lambda g: g.placeholder("y", shape=1.5), ValueError, "^placeholder: shape=1.5"),
+    (lambda g: g.variable("y", "a"), TypeError, "^variable: the value of 'y' is str"),
+    (lambda g: g.variable("y", MASKED), TypeError, "^variable: .*masked"),
+    (lambda g: g.constant(1j), TypeError, "^constant: the value is complex"),
+    (lambda g: g.forward(g.nodes[0], x="a"), TypeError, "^forward: what is fed to 'x' is str"),
+    (lambda g: g.forward(g.nodes[0], x=1j * X), TypeError, "^forward: what is fed to 'x' is .* complex128"),
+])
+def test_graphs_name_what_is_wrong_and_stay_as_they_are(call, error, words):
+    g = fa.Graph()
+    g.placeholder("x", shape=(2,))
+    with pytest.raises(error, match=words):
+        call(g)
+    assert [node.name for node in g.nodes] == ["x"]
+    assert g.forward(g.nodes[0], x=[1.0, 2.0]).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda w: fa.optim.SGD(None, lr=0.1), TypeError, "^SGD: params is NoneType"),
+    (lambda w: fa.optim.Adam(3), TypeError, "^Adam: params is int"),
+    (lambda w: fa.optim.Adam([w]).step(3), TypeError, r"^Adam: step\(closure=3\)"),
+    (lambda w: fa.optim.LBFGS([w], max_iter="a"), ValueError, "^LBFGS: max_iter='a'"),
+    (lambda w: fa.optim.LBFGS([w]).step(3), ValueError, r"^LBFGS: step\(closure=3\)"),
+    (lambda w: fa.optim.LBFGS([w]).step(lambda: None), TypeError, "^LBFGS: the closure returned NoneType"),
+    (lambda w: fa.optim.LBFGS([w]).step(lambda: X), TypeError, r"^LBFGS: the closure returned .* \(2,\)"),
+    (lambda w: fa.optim.lr_scheduler.MultiStepLR(fa.optim.Adam([w]), 3), TypeError, "^MultiStepLR: milestones=3"),
+    (lambda w: fa.optim.lr_scheduler.ReduceLROnPlateau(fa.optim.Adam([w])).step("a"), TypeError,
+     "^ReduceLROnPlateau: metrics='a'"),
+])
+def test_optimisers_in_steps_name_what_is_wrong(call, error, words):
+    w = fa.Variable(1.0)
+    with pytest.raises(error, match=words):
+        call(w)
+    assert w.value == 1.0

@@ -14,6 +14,15 @@ from .strong_wolfe import strong_wolfe
 __all__ = ["LBFGS"]
 
 
+def loss_of(given: Any) -> float:
+    """What a closure returned, as a number."""
+    value = value_of(given)
+    if np.shape(value) != () or np.asarray(value).dtype.kind not in "fiub":
+        raise TypeError(f"LBFGS: the closure returned {type(given).__name__} of shape {np.shape(value)}; the loss, a "
+                        "single number, is needed")
+    return float(value)
+
+
 class LBFGS(Optimizer):
     """Limited-memory BFGS (Nocedal, Wright: Numerical Optimization, algorithm 7.4) on one group of parameters.
 
@@ -57,7 +66,7 @@ class LBFGS(Optimizer):
                  tolerance_grad: float = 1e-7, tolerance_change: float = 1e-9, history_size: int = 100,
                  line_search_fn: str | None = None) -> None:
         if max_eval is None:
-            max_eval = max_iter * 5 // 4
+            max_eval = max_iter * 5 // 4 if isinstance(max_iter, int) else 1       # what is wrong is said of max_iter
         super().__init__(params, lr=lr, max_iter=max_iter, max_eval=max_eval, tolerance_grad=tolerance_grad,
                          tolerance_change=tolerance_change, history_size=history_size, line_search_fn=line_search_fn)
         self.memory: dict[str, Any] = dict(EMPTY)
@@ -110,17 +119,18 @@ class LBFGS(Optimizer):
         object
             The loss at the beginning.
         """
-        if closure is None:
-            raise ValueError("LBFGS: step(closure) needs a function that computes the loss and its gradients")
+        if not callable(closure):
+            raise ValueError(f"LBFGS: step(closure={closure!r}) needs a function that computes the loss and its "
+                             "gradients")
         group, m = self.param_groups[0], self.memory
         self.options(group)
 
         def evaluate(x: Array) -> tuple[float, Array]:
             self.place(x)
-            return float(value_of(closure())), self.gradient()
+            return loss_of(closure()), self.gradient()
 
         given = closure()
-        loss, g = float(value_of(given)), self.gradient()
+        loss, g = loss_of(given), self.gradient()
         evaluations = 1
         m["func_evals"] += 1
         if not np.abs(g).max() > group["tolerance_grad"]:

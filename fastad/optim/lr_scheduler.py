@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -122,6 +122,8 @@ class MultiStepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
         super().__init__(optimizer)
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"{type(self).__name__}: milestones={milestones!r}; a list of whole numbers is needed")
         self.milestones = sorted([int(number(self, "milestones", m, 0, whole=True)) for m in milestones])
         self.gamma: float = number(self, "gamma", gamma, 0)
 
@@ -276,7 +278,10 @@ class ReduceLROnPlateau(Scheduler):
 
     def step(self, metrics: float) -> None:
         """Go on by one epoch, in which the measure was `metrics`."""
-        measure = float(getattr(metrics, "value", metrics))
+        measure = getattr(metrics, "value", metrics)
+        if np.shape(measure) != () or np.asarray(measure).dtype.kind not in "fiub":
+            raise TypeError(f"{type(self).__name__}: metrics={metrics!r}; a number is needed")
+        measure = float(measure)
         self.last_epoch += 1
         if self.better(measure):
             self.best, self.num_bad_epochs = measure, 0

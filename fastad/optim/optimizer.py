@@ -46,7 +46,7 @@ class Optimizer:
         self.updates: dict[int, Update] = {}          # by the id of a parameter, which a group keeps alive
         self.settings: list[Any] = []                 # of each group, what its updates were told last
         self.read = itemgetter(*defaults)
-        if isinstance(params, (Variable, np.ndarray, Mapping, str)):
+        if isinstance(params, (Variable, np.ndarray, Mapping, str)) or not isinstance(params, Iterable):
             raise TypeError(f"{self.name}: params is {type(params).__name__}; a list of Variables, or of dicts with "
                             "'params', is needed")
         given: list[Any] = list(params)
@@ -132,6 +132,8 @@ class Optimizer:
         object
             What `closure` returned, else None.
         """
+        if closure is not None and not callable(closure):
+            raise TypeError(f"{self.name}: step(closure={closure!r}); a function is needed, or nothing")
         loss = None if closure is None else closure()
         updates = self.updates
         for k, group in enumerate(self.param_groups):
