@@ -73,3 +73,13 @@ def removed():
 def test_reprs(made, text):
     found = repr(made())
     assert found == text or re.fullmatch(text, found), found
+
+
+def test_listings_show_what_constants_are():
+    f = fa.compile(lambda x: 3.5 * x if x > 0.25 else -x)
+    f(1.0)
+    assert re.search(r"greater\(s\d+, 0\.25\)\n.*multiply\(3\.5, s\d+\)", str(f.programs[0]))
+    assert "0.25" in fa.to_dot(f.programs[0])
+    g = fa.compile(lambda x: np.sum(x * 2.5 + 0.5))
+    g(np.zeros(100))
+    assert re.search(r"multiply\(.*2\.5\)(.|\n)*add\(.*0\.5\)", str(g.programs[0]))

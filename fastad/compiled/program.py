@@ -82,14 +82,19 @@ class Program:
         lines += [f"  guard    s{slot} == {value:g}" for slot, value in guards[:MOST_LINES]]
         if len(guards) > MOST_LINES:
             lines.append(f"  ... and {len(guards) - MOST_LINES} guards more")
-        lines += [f"  result   {slots_text(slots)} {shape}" for shape, slots in self.evaluator.results]
+        lines += [f"  result   {slots_text(slots, code)} {shape}" for shape, slots in self.evaluator.results]
         return "\n".join(lines)
 
 
-def slots_text(slots: Any) -> str:
+def slot_text(slot: Any, code: Any) -> str:
+    """A slot, or the number that always stands there: constants come first."""
+    return f"{code.image[slot]:g}" if slot < len(code.image) else f"s{slot}"
+
+
+def slots_text(slots: Any, code: Any) -> str:
     """Slots, shortened."""
     if len(slots) == 1:
-        return f"s{slots[0]}"
+        return slot_text(slots[0], code)
     if len(slots) and bool((np.diff(slots) == 1).all()):
         return f"s{slots[0]}..{slots[-1]}"
     return "[" + " ".join([f"s{slot}" for slot in slots[:4]]) + (" ...]" if len(slots) > 4 else "]")
@@ -100,7 +105,8 @@ def described(row: Any, code: Any) -> list[str]:
     kind, n, v = KINDS[row["kind"]], int(row["n"]), int(row["v"])
     if kind == "scalars":
         first = int(row["first"])
-        return [f"  scalar   s{q['v']} = {NAMES[int(q['op'])]}(s{q['a']}" + (f", s{q['b']})" if q["b"] else ")")
+        return [f"  scalar   s{q['v']} = {NAMES[int(q['op'])]}"
+                f"({', '.join([slot_text(q[name], code) for name in 'ab' if name == 'a' or q['b']])})"
                 for q in code.scalars[first:first + n]]
     if kind == "run":
         return [f"  run      {row['count']} lines of {n}"]
@@ -108,13 +114,13 @@ def described(row: Any, code: Any) -> list[str]:
     handed = kind == "line" and row["av"] < 0         # from a line to the next, in a register
     for k, (name, on, index) in enumerate((("a", row["aa"], row["ia"]), ("b", row["ab"], row["ib"]))):
         if index >= 0:
-            operands.append(slots_text(code.pool[index:index + n]))
+            operands.append(slots_text(code.pool[index:index + n], code))
         elif on < 0:
             operands.append("it")
         elif row[name] >= 0:
             width, _, count = code.pool[row["first"] + 3 * k:][:3] if on == 2 else (n if on else 1, 0, 1)
             last = row[name] + width * count - 1
-            there = f"s{row[name]}" + (f"..{last}" if last > row[name] else "")
+            there = f"s{row[name]}..{last}" if last > row[name] else slot_text(row[name], code)
             operands.append(there + (" repeated" if on == 2 else ""))
     if kind == "sum":
         return [f"  sum      s{v} = sum of {', '.join(operands)}"]
