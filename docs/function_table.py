@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastad.ops import INTERNAL, OPS, Op
+from fastad.ops import INTERNAL, OPS, Op, shown
 
 BEGIN, END = "<!-- table of functions: python docs/function_table.py -->\n", "<!-- end of the table -->\n"
 
 
 def code(expression: str | None) -> str:
     """An expression in a cell of a table."""
-    return "" if expression is None else f"`{expression}`".replace("|", "\\|")
+    return "" if expression is None else f"`{shown(expression)}`".replace("|", "\\|")
 
 
 def prose(text: str) -> str:

@@ -23,8 +23,8 @@ def describe(row: ops.Op) -> str:
     if row.dx is None:
         lines += ["    carries no gradient"]
     else:
-        lines += [f"    d/dx = {row.dx}" + ("   (v: the value)" if "v" in row.dx else "")]
-        lines += [f"    d/dy = {row.dy}"] if row.dy is not None else []
+        lines += [f"    d/dx = {ops.shown(row.dx)}" + ("   (v: the value)" if "v" in row.dx else "")]
+        lines += [f"    d/dy = {ops.shown(row.dy)}"] if row.dy is not None else []
     lines += ["", row.convention, ""] if row.convention else [""]
     if row.numpy:
         lines += [f"Answers to ``{'scipy.' if row.numpy.startswith('special.') else 'numpy.'}{row.numpy}``.", ""]

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from math import factorial, inf, nan, pi
 from typing import Any, NoReturn
 
-__all__ = ["BY_NAME", "CONSTANTS", "INTERNAL", "OPS", "Op", "special_names", "validate"]
+__all__ = ["BY_NAME", "CONSTANTS", "INTERNAL", "OPS", "Op", "shown", "special_names", "validate"]
 
 ln2 = 0.6931471805599453
 nothing = -0.0
@@ -585,6 +585,11 @@ def _check_row(op: Op, above: Mapping[str, int], every: Mapping[str, int]) -> No
         if partial is not None:
             _check_expression(partial, operands | {"v"}, every, fail)
     check(op.libm is None or op.external, "libm belongs to rows whose value is a call of themselves")
+
+
+def shown(expression: str) -> str:
+    """An expression as pages and docstrings show it: what nobody would read, such as a series, stands here alone."""
+    return expression if len(expression) <= 120 else "... (a long expression, see fastad/ops.py)"
 
 
 def special_names() -> dict[str, str]:

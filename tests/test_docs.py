@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastad as fa
+from fastad.ops import INTERNAL, OPS
 
 
 @pytest.mark.parametrize("name", ["_blocks", "_fusing", "_instructions", "_passes", "_program", "_sparsity", "_tape",
@@ -71,3 +72,9 @@ def test_the_index_names_every_page():
     for page in (ROOT / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index, f"docs/README.md does not link {page.name}"
     assert "docs/README.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_what_is_said_of_functions_can_be_read():
+    for op in OPS:
+        if op.name not in INTERNAL:
+            assert max(map(len, getattr(fa, op.name).__doc__.splitlines())) <= 200, op.name
