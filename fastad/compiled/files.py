@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
@@ -82,9 +84,14 @@ def save(function: Compiled, path: Any) -> None:
     """Write the programs of a compiled function to a file; errors are those of `packed`."""
     target = FilePath(path)
     content = packed(function)
-    partial = target.with_name(target.name + ".part")
-    partial.write_bytes(content)
-    partial.replace(target)                           # nothing is half-written
+    # nothing is half-written, by several at once either, and nothing is left behind
+    partial = target.with_name(f"{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        partial.write_bytes(content)
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def packed(function: Compiled) -> bytes:

@@ -279,3 +279,12 @@ def test_multiprocessing(method):
     with multiprocessing.get_context(method).Pool(2) as pool:
         close(pool.map(compiled_bowl.grad, xs), [fa.grad(bowl)(x) for x in xs])
         close(pool.map(fa.compile(bowl), xs), [bowl(x) for x in xs])
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    c = fa.compile(lambda x: x * x)
+    c(1.0)
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OSError, match="taken"):
+        c.save(tmp_path / "taken")
+    assert [p.name for p in tmp_path.iterdir()] == ["taken"]
