@@ -212,7 +212,8 @@ def new_block(tuple shape, pieces, fill=0.0):
         data = np.full(shape, fill, np.float64)
         for offset, strides, piece in ready:
             value = asarray(value_or_array(piece))
-            np.lib.stride_tricks.as_strided(data.reshape(-1)[offset:], value.shape, tuple([8 * k for k in strides]))[...] = value
+            np.lib.stride_tricks.as_strided(data.reshape(-1)[offset:], value.shape,
+                                            tuple([8 * k for k in strides]))[...] = value
         return with_data(data, CONSTANT)
     tape = settle(handles, out.size, 1 + len(ready), 300 * (1 + len(ready)), "concatenate")
     rec = tape.n_records
@@ -222,7 +223,8 @@ def new_block(tuple shape, pieces, fill=0.0):
     image = np.full(shape, fill, np.float64)
     for offset, strides, piece in ready:
         if not isinstance(piece, Handle) and piece.size:
-            np.lib.stride_tricks.as_strided(image.reshape(-1)[offset:], piece.shape, tuple([8 * k for k in strides]))[...] = piece
+            np.lib.stride_tricks.as_strided(image.reshape(-1)[offset:], piece.shape,
+                                            tuple([8 * k for k in strides]))[...] = piece
     copy_in(tape, node.offset, image)
     for offset, strides, piece in ready:
         if isinstance(piece, Handle) and (<Handle>piece).layout.size:
@@ -314,7 +316,8 @@ def matmul(x, y):
     N = lb.dims[lb.ndim - 1] if lb.ndim > 1 else 1
     if la.ndim > 2 or lb.ndim > 2:
         shape = np.broadcast_shapes(batch_shape(la), batch_shape(lb))
-        if len(shape) == 1 or (la.ndim == lb.ndim and la.contiguous and lb.contiguous and la.ndim > 2 and batch_shape(la) == batch_shape(lb)) \
+        if len(shape) == 1 or (la.ndim == lb.ndim and la.contiguous and lb.contiguous and la.ndim > 2
+                               and batch_shape(la) == batch_shape(lb)) \
                 or (lb.ndim <= 2 and la.contiguous) or (la.ndim <= 2 and lb.contiguous):
             for d in shape:
                 batch *= d
@@ -341,7 +344,8 @@ def matmul(x, y):
         bk, bn = lb.dims[2 * lb.ndim - 2], lb.dims[2 * lb.ndim - 1]
     tape = settle((a, b), out.size, 2, 13, "matmul")
     rec = tape.n_records
-    w = tape.push(MATMUL, out.size + (0 if isinstance(a, Handle) else la.size) + (0 if isinstance(b, Handle) else lb.size))
+    w = tape.push(MATMUL,
+                  out.size + (0 if isinstance(a, Handle) else la.size) + (0 if isinstance(b, Handle) else lb.size))
     w.flags = (0 if isinstance(a, Handle) else CONSTANT_A) | (0 if isinstance(b, Handle) else CONSTANT_B)
     w.n = out.size
     slot = w.out + out.size
@@ -383,7 +387,8 @@ cdef object broadcast_array(object x, tuple shape):
         return np.ascontiguousarray(np.broadcast_to(x, shape))
     v = x
     strides = (0,) * (len(shape) - v.layout.ndim) + tuple(
-        [0 if a == 1 and b != 1 else s for a, b, s in zip(v.layout.shape, shape[len(shape) - v.layout.ndim:], v.layout.strides)])
+        [0 if a == 1 and b != 1 else s
+         for a, b, s in zip(v.layout.shape, shape[len(shape) - v.layout.ndim:], v.layout.strides)])
     return dense_view(view(v, 0, shape, strides))
 
 
@@ -424,10 +429,10 @@ def call(rule, inputs, outputs, str name):
     Parameters
     ----------
     rule : object
-        ``rule.pull(upstream)`` gets a list with the adjoint of each output (flat float64 arrays) and returns a list with
-        the gradient of each input: an array of as many elements, or None. It may also have ``forward(inputs)``, which gives
-        the outputs for other inputs (flat arrays both) and lets `pull` be that of these inputs from then on, and
-        ``tangent(tangents)``, from the tangents of the inputs (None: nothing) to those of the outputs.
+        ``rule.pull(upstream)`` gets a list with the adjoint of each output (flat float64 arrays) and returns a list
+        with the gradient of each input: an array of as many elements, or None. It may also have ``forward(inputs)``,
+        which gives the outputs for other inputs (flat arrays both) and lets `pull` be that of these inputs from then
+        on, and ``tangent(tangents)``, from the tangents of the inputs (None: nothing) to those of the outputs.
     inputs : sequence of Variable
     outputs : sequence of array-like
         The values of the results.
@@ -471,8 +476,8 @@ def call(rule, inputs, outputs, str name):
     return [finished(new_node(tape, place_, rec, layout), ins, FLOAT) for place_, layout in made]
 
 
-cdef str READ_ONLY = ("in-place write: the Variable looks at some elements several times (broadcast_to) and is read-only; "
-                      "write to a copy of it")
+cdef str READ_ONLY = ("in-place write: the Variable looks at some elements several times (broadcast_to) and is "
+                      "read-only; write to a copy of it")
 
 
 cdef inline bint number_within(Handle h, Handle target, Py_ssize_t low, Py_ssize_t high) noexcept:
@@ -517,7 +522,8 @@ cdef int keep_numbers(Variable target, Py_ssize_t low, Py_ssize_t high) except -
 cdef int check_fits(Layout target, Layout value) except -1:
     """The value of an in-place write has to broadcast to the target."""
     if broadcast(target, value, "in-place write").shape != target.shape:
-        raise ValueError(f"in-place write: a value of shape {value.shape} does not fit a target of shape {target.shape}")
+        raise ValueError(f"in-place write: a value of shape {value.shape} does not fit a target of shape "
+                         f"{target.shape}")
     return 0
 
 
@@ -620,14 +626,16 @@ cdef bint overlapping(Layout l) noexcept:
 cdef int check_writable(Variable x) except -1:
     """In-place writes go to intermediates."""
     if x.state == LEAF:
-        raise RuntimeError("in-place write to a leaf Variable: copy it first (y = x.copy()), or update it under no_grad()")
+        raise RuntimeError("in-place write to a leaf Variable: copy it first (y = x.copy()), or update it under "
+                           "no_grad()")
     if x.state == GONE:
         refuse_freed(x, "in-place write")
     if x.state == UNSET:
         raise RuntimeError(UNINITIALISED)
     if is_wide(x.tape.link[x.rec]) and x.tape.wide[x.tape.link[x.rec] >> 8].flags & OF_LEAF:
-        raise RuntimeError("in-place write to a view of a leaf Variable: copy it first (y = x.copy()), or update the leaf "
-                           "under no_grad()")
+        raise RuntimeError("in-place write to a view of a leaf Variable: copy it first (y = x.copy()), or update the "
+                           "leaf under no_grad()")
     if x.tape.paused and not isinstance(x, Discrete):
-        raise RuntimeError("in-place write to a recorded Variable under no_grad(): its graph would not know; use .detach()")
+        raise RuntimeError("in-place write to a recorded Variable under no_grad(): its graph would not know; use "
+                           ".detach()")
     return 0

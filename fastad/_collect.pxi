@@ -421,7 +421,8 @@ cdef int collect(Tape t) except -1:
         bits_count(&slots)
         bits_count(&records)
         if t.observer is not None:
-            t.observer.collecting([bits_rank(&records, min(<Py_ssize_t>start, t.n_records)) for start in t.observer.starts])
+            t.observer.collecting([bits_rank(&records, min(<Py_ssize_t>start, t.n_records))
+                                   for start in t.observer.starts])
         slot = new_slot = 1
         new_rec = new_wide = new_pool = 0
         objects = []

@@ -32,7 +32,7 @@ WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "
 
 @cython.final
 cdef class Column:
-    """The memory of a column, which moves; the tape's view of it follows. Others that look at it keep it from moving."""
+    """The memory of a column, which moves; the tape's view follows. Others that look at it keep it from moving."""
     cdef Room room
     cdef Py_ssize_t itemsize, exports
     cdef bytes format
@@ -80,7 +80,7 @@ cdef Py_ssize_t larger(Py_ssize_t have, Py_ssize_t need) noexcept:
 
 
 cdef int grow(Column column, Py_ssize_t n) except -1:
-    """Make a column larger, if that leaves as much again free: for the adjoints, and for whoever handles a MemoryError."""
+    """Make a column larger, if that leaves as much again: for the adjoints, and for who handles a MemoryError."""
     cdef Py_ssize_t twice = 2 * n - column.room.n
     cdef void *spare
     if n * column.itemsize >= SPARE:

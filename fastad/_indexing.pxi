@@ -30,7 +30,8 @@ cdef object index_of(Variable x, object key):
 cdef bint basic_index(object key):
     """Whether an index is made of integers, slices, None and Ellipsis only."""
     for k in key if isinstance(key, tuple) else (key,):
-        if not (k is None or k is Ellipsis or PySlice_Check(k) or (isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_)))):
+        if not (k is None or k is Ellipsis or PySlice_Check(k)
+                or (isinstance(k, (int, np.integer)) and not isinstance(k, (bool, np.bool_)))):
             return False
     return True
 

@@ -1,8 +1,8 @@
 # Birth and death of Variables (part of variable.pyx).
 #
 # A leaf and its hooks may refer to each other, so leaves, and all instances of subclasses, are seen by the garbage
-# collector. Handles of intermediates are not: the collector's header costs more than the operation. Both are of one type,
-# as with Python's own static and dynamic types: tp_is_gc tells them apart.
+# collector. Handles of intermediates are not: the collector's header costs more than the operation. Both are of one
+# type, as with Python's own static and dynamic types: tp_is_gc tells them apart.
 
 cdef Variable blank                   # what a new handle looks like
 
@@ -112,7 +112,8 @@ def leaf_arrays(x):
         When it is no leaf.
     """
     if not isinstance(x, Variable) or (<Variable>x).state != LEAF:
-        raise TypeError(f"a leaf is needed: a Variable made of values, not {type(x).__name__} that was computed or detached")
+        raise TypeError(f"a leaf is needed: a Variable made of values, not {type(x).__name__} that was computed or "
+                        "detached")
     cdef Storage s = (<Variable>x).extra
     if s.grad is None:
         return None

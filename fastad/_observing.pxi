@@ -74,7 +74,8 @@ def result_at(Tape tape not None, Py_ssize_t rec, Py_ssize_t slot):
 def partials_of(str name, x, y):
     """Both partial derivatives of a function of the table, element by element; y is ignored where there is none."""
     cdef int op = OPCODES[name]
-    cdef const double[::1] a = np.ascontiguousarray(x, np.float64).reshape(-1), b = np.ascontiguousarray(y, np.float64).reshape(-1)
+    cdef const double[::1] a = np.ascontiguousarray(x, np.float64).reshape(-1)
+    cdef const double[::1] b = np.ascontiguousarray(y, np.float64).reshape(-1)
     cdef Py_ssize_t k, n = min(a.shape[0], b.shape[0])
     cdef double[::1] dx = np.empty(n), dy = np.empty(n)
     cdef double v

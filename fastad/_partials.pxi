@@ -53,7 +53,8 @@ cdef class _Expressions:
                 return self.add(IS_NUMBER, 0, -1, -1, -1, table.CONSTANTS[node.id])
             return self.add({"x": IS_X, "y": IS_Y, "v": IS_V}[node.id], 0, -1, -1, -1, 0.0)
         if isinstance(node, ast.BinOp):
-            return self.call({ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide"}[type(node.op)],
+            return self.call({ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply",
+                              ast.Div: "divide"}[type(node.op)],
                              [self.of(node.left), self.of(node.right)])
         if isinstance(node, ast.UnaryOp):
             k = self.of(node.operand)
@@ -111,7 +112,7 @@ cdef class _Partials(_References):
     cdef int seen[MOST_NODES]         # this is now's
     cdef int time
 
-    # ---- partials ------------------------------------------------------------------------------------------------------
+    # ---- partials ----------------------------------------------------------------------------------------------------
     cdef double known(self, const Program *q, int k) noexcept:
         """The value of a node, for scalars, without records."""
         cdef const Node *node = &q.nodes[k]
@@ -190,14 +191,15 @@ cdef class _Partials(_References):
             a = self.contribution(q, node.a, g, None)
             b = self.contribution(q, node.b, g, None)
             return self.selected(c, a, b)
-        if node.kind == IS_CALL and node.op == OP_add and q.nodes[node.b].kind == IS_NUMBER and q.nodes[node.b].number == 0.0:
+        if (node.kind == IS_CALL and node.op == OP_add and q.nodes[node.b].kind == IS_NUMBER
+                and q.nodes[node.b].number == 0.0):
             return self.contribution(q, node.a, g, summed)
         if (node.kind == IS_CALL and node.op == OP_divide and not g.maybe and summed is None
                 and q.nodes[node.a].kind == IS_NUMBER and q.nodes[node.a].number == 1.0):
             return self.emit(OP_divide, g, self.evaluated(q, node.b))
         return self.product(self.evaluated(q, k), g, summed)
 
-    # ---- contributions -----------------------------------------------------------------------------------------------------
+    # ---- contributions -----------------------------------------------------------------------------------------------
     cdef int touch(self, Py_ssize_t first, Layout l) except -1:
         """The outputs depend on a view, though no adjoint arrives."""
         cdef Py_ssize_t k
@@ -348,7 +350,8 @@ cdef class _Partials(_References):
             old[k] = adjoint[targets[k] - self.base]
         return self.accumulated(targets, old, size, target, c)
 
-    cdef int accumulated(self, const int64_t *targets, const int64_t *old, Py_ssize_t n, Layout shape, Term c) except -1:
+    cdef int accumulated(self, const int64_t *targets, const int64_t *old, Py_ssize_t n, Layout shape,
+                         Term c) except -1:
         """Add a term to the adjoints of n different slots that have one."""
         cdef Term sum = self.emit(OP_add, self.gathered(old, shape, False), c)
         cdef Py_ssize_t k
@@ -406,7 +409,8 @@ cdef class _Partials(_References):
             return 0
         return self.sums(targets, refs, old, m, pending)
 
-    cdef int sums(self, const int64_t *targets, const int64_t *refs, int64_t *old, Py_ssize_t m, Py_ssize_t n) except -1:
+    cdef int sums(self, const int64_t *targets, const int64_t *refs, int64_t *old, Py_ssize_t m,
+                  Py_ssize_t n) except -1:
         """The adjoints of m slots, each the sum of its old one and of some of n references: a gather and a SPREAD."""
         cdef Tape t = self.tape
         cdef Py_ssize_t k, j, size = m + n

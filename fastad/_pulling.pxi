@@ -123,7 +123,8 @@ def push_forward(list inputs, list tangents, list outputs):
         first = min(first, x.rec)
     for y_ in outputs:
         check_alive(y_, "jvp")
-    roots = [y_ for y_ in outputs if isinstance(y_, Variable) and (<Variable>y_).state == NODE and (<Variable>y_).tape is tape]
+    roots = [y_ for y_ in outputs if isinstance(y_, Variable) and (<Variable>y_).state == NODE
+             and (<Variable>y_).tape is tape]
     if not inputs or not roots:
         return [None] * len(outputs)
     dot = np.full(tape.n_slots - base + 1, -0.0)
@@ -135,7 +136,8 @@ def push_forward(list inputs, list tangents, list outputs):
         tape.guarded = first_slot(tape.transforms[0])
     if tape.tangent(first, base, dot, roots):
         return None
-    return [read_view(&dot[(<Variable>y_).offset - base + 1], (<Variable>y_).layout) + 0.0 if has_tangent(y_, tape, base) else None
+    return [read_view(&dot[(<Variable>y_).offset - base + 1], (<Variable>y_).layout) + 0.0
+            if has_tangent(y_, tape, base) else None
             for y_ in outputs]
 
 

@@ -65,13 +65,14 @@ cdef inline bint recorded(Handle h) noexcept:
 
 
 cdef int refuse_freed(Handle h, str name) except -1:
-    raise FreedGraphError(f"{name}: this Variable belongs to a graph that backward() has freed; pass retain_graph=True to "
-                          "backward() to go on computing with it, or use .item() or .detach() for its value")
+    raise FreedGraphError(f"{name}: this Variable belongs to a graph that backward() has freed; pass retain_graph=True "
+                          "to backward() to go on computing with it, or use .item() or .detach() for its value")
 
 
 # ---- scalar records: the short way ---------------------------------------------------------------------------------
-cdef inline Py_ssize_t put_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx, double dy) noexcept:
-    """Append a scalar record and return its slot; x and y are slots, 0 for none. There is room and the distances fit."""
+cdef inline Py_ssize_t put_scalar(Tape tape, int op, Py_ssize_t x, Py_ssize_t y, double v, double dx,
+                                  double dy) noexcept:
+    """Append a scalar record, return its slot; x and y are slots, 0 for none. There is room, and the distances fit."""
     cdef Py_ssize_t slot = tape.n_slots, rec = tape.n_records
     store_scalar(tape, rec, slot, op, x, y, v, dx, dy)
     tape.n_slots = slot + 1
@@ -177,7 +178,7 @@ cdef object unary(int op, object a):
     return apply(op, a, None)
 
 
-# ---- operands ----------------------------------------------------------------------------------------------------------
+# ---- operands --------------------------------------------------------------------------------------------------------
 cdef object constant_array(object x, str name):
     """An operand that is no Variable as a float64 array; an object array of Variables as one Variable."""
     a = asarray(x)
@@ -235,8 +236,8 @@ cdef Tape settle(object operands, Py_ssize_t slots, Py_ssize_t records, Py_ssize
                 if tape is not None and h.tape is not tape:
                     if h.tape.trace is not None or tape.trace is not None:
                         raise TraceError(f"{name}: {OUTSIDE}")
-                    raise RuntimeError(f"{name}: the operands were recorded by different threads; compute with the value of "
-                                       "one of them (.detach())")
+                    raise RuntimeError(f"{name}: the operands were recorded by different threads; compute with the "
+                                       "value of one of them (.detach())")
                 tape = h.tape
     if tape is None:
         tape = current_tape()
@@ -321,7 +322,7 @@ cdef bint same_dims(Layout layout, const Py_ssize_t *dims) noexcept:
     return True
 
 
-# ---- the general way -------------------------------------------------------------------------------------------------------
+# ---- the general way -------------------------------------------------------------------------------------------------
 cdef object apply(int op, object x, object y):
     """Record, or compute, a function of the table on any operands; y is None for a function of one argument."""
     cdef str name = fa_rows[op].name.decode()
@@ -410,13 +411,15 @@ cdef object NUMBER = object()         # marks an operand of `line` that is a num
 
 cdef inline bint plain_array(object a) noexcept:
     """Whether a is a recorded array whose elements lie in C order without gaps."""
-    return type(a) is Variable and (<Variable>a).layout.ndim > 0 and (<Variable>a).layout.contiguous and recorded(<Variable>a)
+    return (type(a) is Variable and (<Variable>a).layout.ndim > 0 and (<Variable>a).layout.contiguous
+            and recorded(<Variable>a))
 
 
 cdef inline bint plain_constant(object a, Layout layout) noexcept:
     """Whether a is a float64 array in C order, of the shape of a layout, that can be copied right away."""
     cdef Py_ssize_t d
-    if tracing or type(a) is not ndarray or PyArray_TYPE(<ndarray>a) != NPY_DOUBLE or PyArray_NDIM(<ndarray>a) != layout.ndim \
+    if tracing or type(a) is not ndarray \
+            or PyArray_TYPE(<ndarray>a) != NPY_DOUBLE or PyArray_NDIM(<ndarray>a) != layout.ndim \
             or not PyArray_IS_C_CONTIGUOUS(<ndarray>a) or not PyArray_ISBEHAVED_RO(<ndarray>a):
         return False
     for d in range(layout.ndim):
@@ -426,7 +429,7 @@ cdef inline bint plain_constant(object a, Layout layout) noexcept:
 
 
 cdef object array_operator(int op, object a, object b):
-    """A function of two arguments on arrays of one shape without gaps, or on one and a number; None when it is neither."""
+    """A function of two arguments, arrays of one shape without gaps, or one and a number; None if it is neither."""
     cdef double c = 0.0
     if plain_array(a):
         if PyFloat_CheckExact(b) or PyLong_CheckExact(b):
@@ -520,7 +523,8 @@ cdef object line(int op, object a, object b, double c, Layout layout):
     return new_node(tape, w.out, tape.n_records - 1, layout)
 
 
-cdef inline Py_ssize_t place_on_line(Tape tape, Wide *w, object z, double c, Py_ssize_t *free, uint8_t constant) noexcept:
+cdef inline Py_ssize_t place_on_line(Tape tape, Wide *w, object z, double c, Py_ssize_t *free,
+                                     uint8_t constant) noexcept:
     """The slot of an operand of `line`; constants are copied behind the result."""
     cdef Py_ssize_t where = free[0]
     if type(z) is Variable:

@@ -1,7 +1,8 @@
-# The tape read from the first record to the last (part of _tape.pyx): values anew, or tangents beside the values there are.
+# The tape read from the first record to the last (part of _tape.pyx): values anew, or tangents beside the values there
+# are.
 #
-# Before either, all in-place writes are undone; each is done again when its record comes, so that every record finds the
-# values of its time.
+# Before either, all in-place writes are undone; each is done again when its record comes, so that every record finds
+# the values of its time.
 
 cdef struct Tangents:
     double *dot                       # dot[slot - shift] is the tangent of a slot; dot[0] is nothing
@@ -105,8 +106,8 @@ cdef int recompute(Tape t) except -1:
         if read_ahead(t, &c, NULL) == REACHED:
             return 0
         t.collect()                       # nobody may need what was freed
-    raise FreedGraphError("forward: a part of this tape was freed by backward(), and what lives depends on it; call that "
-                          "one with retain_graph=True")
+    raise FreedGraphError("forward: a part of this tape was freed by backward(), and what lives depends on it; call "
+                          "that one with retain_graph=True")
 
 
 cdef int refresh_leaves(Tape t) except -1:
@@ -167,7 +168,8 @@ cdef int replay_call(Tape t, Wide *w) except -1:
     rule = t.objects[w.extra]
     name = getattr(rule, "name", type(rule).__name__)
     if not hasattr(rule, "forward"):
-        raise NotImplementedError(f"forward: {name} cannot be recomputed: its rule has no forward(inputs); record it anew")
+        raise NotImplementedError(f"forward: {name} cannot be recomputed: its rule has no forward(inputs); record it "
+                                  "anew")
     values = rule.forward([np.array(t.value[p[1 + 2 * j]:p[1 + 2 * j] + p[2 + 2 * j]]) for j in range(n_in)])
     values = [np.ascontiguousarray(v, np.float64).reshape(-1) for v in values]
     sizes, wanted = [v.size for v in values], [outs[2 * j + 1] for j in range(n_out)]
@@ -274,8 +276,9 @@ cdef void tangent_write(Tape t, Wide *w, const double *xd, double *vd) noexcept 
 cdef int tangent_call(Tape t, Wide *w, Tangents *d) except -1:
     """The tangents of a CALL record: through its rule's `tangent` when it has one, else through the transpose.
 
-    ``tangent(tangents)`` gets a list with a flat array, or None, for each operand and returns one with an array for each
-    result. Without it, result k has the tangent <pull(e_k), x_dot>: right for any rule, at one pull for each element.
+    ``tangent(tangents)`` gets a list with a flat array, or None, for each operand and returns one with an array for
+    each result. Without it, result k has the tangent <pull(e_k), x_dot>: right for any rule, at one pull for each
+    element.
     """
     cdef const int64_t *p = &t.pool[w.layout]
     cdef Py_ssize_t n_in = p[0]
@@ -303,8 +306,8 @@ cdef int tangent_call(Tape t, Wide *w, Tangents *d) except -1:
             continue
         v_dot = np.ascontiguousarray(results[j], np.float64).reshape(-1)
         if v_dot.shape[0] != sizes[j]:
-            raise ValueError(f"jvp: {getattr(rule, 'name', type(rule).__name__)} gave a tangent of {v_dot.shape[0]} elements for "
-                             f"a result of {sizes[j]}")
+            raise ValueError(f"jvp: {getattr(rule, 'name', type(rule).__name__)} gave a tangent of {v_dot.shape[0]} "
+                             f"elements for a result of {sizes[j]}")
         vd = d.dot + (outs[2 * j] - d.shift)
         for k in range(sizes[j]):
             vd[k] = v_dot[k]
@@ -356,5 +359,6 @@ cdef int reaches_outside(Tape t, list roots, Py_ssize_t base, Py_ssize_t guarded
                      and bits_any(&slots, slot, slot + t.wide[t.link[rec] >> 8].size - 1))
     bits_free(&slots)
     if lost:
-        raise FreedGraphError("jvp: the function freed a part of its graph; call backward() in it with retain_graph=True")
+        raise FreedGraphError("jvp: the function freed a part of its graph; call backward() in it with "
+                              "retain_graph=True")
     return outside

@@ -1,7 +1,7 @@
 # Update rules: from a gradient, and what is remembered of others, to the next step (part of _descent.pyx).
 #
-# Formulas, names of options and what the rules start with are those of torch.optim. A rule is a struct, so that thousands
-# of fits can have one each; what it remembers is in one stretch of memory that the caller provides.
+# Formulas, names of options and what the rules start with are those of torch.optim. A rule is a struct, so that
+# thousands of fits can have one each; what it remembers is in one stretch of memory that the caller provides.
 
 cdef enum Kind:
     SGD, ADAGRAD, RMSPROP, ADAM, SPECTRAL, LBFGS, OUTSIDE
@@ -11,8 +11,8 @@ KINDS = ("sgd", "adagrad", "rmsprop", "adam", "spectral", "lbfgs", "outside")
 #: The options of all rules and what they are unless given.
 DEFAULTS = {
     "lr": 0.01, "momentum": 0.0, "dampening": 0.0, "weight_decay": 0.0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8,
-    "lr_decay": 0.0, "initial": 0.0, "clip_norm": INFINITY, "clip_value": INFINITY, "nesterov": False, "decoupled": False,
-    "centered": False, "amsgrad": False, "memory": 10,
+    "lr_decay": 0.0, "initial": 0.0, "clip_norm": INFINITY, "clip_value": INFINITY, "nesterov": False,
+    "decoupled": False, "centered": False, "amsgrad": False, "memory": 10,
 }
 
 cdef struct Rule:
@@ -24,9 +24,12 @@ cdef struct Rule:
     double initial                    # adagrad: what the sum of squares starts with
     double clip_norm, clip_value      # of the gradient, before anything else
     bint nesterov, decoupled, centered, amsgrad
-    double *a                         # what is remembered, n numbers each: sgd the momentum; adagrad, rmsprop the squares
-    double *b                         # adam the means in a, the squares in b, their greatest in c; rmsprop the means in b,
-    double *c                         # the momentum in c; spectral, lbfgs the last point and gradient in a, b,
+    # What is remembered, n numbers each: sgd the momentum; adagrad, rmsprop the squares; adam the means in a, the
+    # squares in b, their greatest in c; rmsprop the means in b, the momentum in c; spectral, lbfgs the last point and
+    # gradient in a and b
+    double *a
+    double *b
+    double *c
     const double *low                 # bounds of x, NULL: none; lbfgs keeps off those that hold x
     const double *high
     double *pairs                     # lbfgs (s, y) of the last steps, then room for 1 / s.y and a factor of each
@@ -170,9 +173,10 @@ cdef void step_rmsprop(Rule *r, double lr, double *d) noexcept nogil:
 
 
 cdef void step_adam(Rule *r, double lr, double *d) noexcept nogil:
-    """Running means of gradient and squared gradient, corrected for their start (Kingma, Ba 2015; AMSGrad: Reddi 2018)."""
+    """Running means of gradient and its square, corrected for their start (Kingma, Ba 2015; AMSGrad: Reddi 2018)."""
     cdef Py_ssize_t i
-    cdef double length = lr / (1.0 - pow(r.beta1, <double>r.count)), root = sqrt(1.0 - pow(r.beta2, <double>r.count)), square
+    cdef double length = lr / (1.0 - pow(r.beta1, <double>r.count))
+    cdef double root = sqrt(1.0 - pow(r.beta2, <double>r.count)), square
     for i in range(r.n):
         r.a[i] += (1.0 - r.beta1) * (d[i] - r.a[i])
         r.b[i] = r.beta2 * r.b[i] + (1.0 - r.beta2) * d[i] * d[i]
@@ -229,7 +233,8 @@ cdef double curvature_of(const Rule *r, const double *x, const double *s, const 
 cdef void step_lbfgs(Rule *r, const double *x, double lr, double *d) noexcept nogil:
     """Limited-memory BFGS: the two-loop recursion (Nocedal, Wright: Numerical Optimization, algorithm 7.4).
 
-    What a bound holds stays out of it: the recursion is that of the other entries (Bertsekas, SIAM J. Control 20, 1982).
+    What a bound holds stays out of it: the recursion is that of the other entries (Bertsekas, SIAM J. Control 20,
+    1982).
     """
     cdef Py_ssize_t i, k, n = r.n, first, last
     cdef double *inverse = r.pairs + 2 * (r.memory + 1) * n
@@ -451,9 +456,10 @@ cdef class Update:
         cdef double *p = <double *>PyArray_DATA(x)
         cdef double *d = &self.memory[self.memory.shape[0] - n - 1]
         for array in (g, x):
-            if PyArray_TYPE(<ndarray>array) != NPY_DOUBLE or not PyArray_ISCARRAY_RO(<ndarray>array) or PyArray_SIZE(<ndarray>array) != n:
-                raise ValueError(f"update rule: a float64 array of {n} numbers in C order is needed, not {(<object>array).dtype} "
-                                 f"of shape {np.shape(array)}")
+            if (PyArray_TYPE(<ndarray>array) != NPY_DOUBLE or not PyArray_ISCARRAY_RO(<ndarray>array)
+                    or PyArray_SIZE(<ndarray>array) != n):
+                raise ValueError(f"update rule: a float64 array of {n} numbers in C order is needed, not "
+                                 f"{(<object>array).dtype} of shape {np.shape(array)}")
         if not PyArray_ISWRITEABLE(x):
             raise ValueError("update rule: the array of parameters is read-only")
         with nogil:

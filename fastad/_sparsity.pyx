@@ -1,4 +1,4 @@
-"""Which inputs results depend on, and how few directions tell all of a sparse matrix: the loops of `compiled.sparsity`."""
+"""Which inputs results depend on, and how few directions tell a sparse matrix: the loops of `compiled.sparsity`."""
 cimport cython
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcpy
@@ -138,12 +138,13 @@ cdef class Sets:
         return indptr, indices
 
 
-def distinct_rows(const int64_t[::1] order, const int64_t[::1] indptr, const int32_t[::1] indices, const int64_t[::1] col_indptr,
+def distinct_rows(const int64_t[::1] order, const int64_t[::1] indptr, const int32_t[::1] indices,
+                  const int64_t[::1] col_indptr,
                   const int32_t[::1] col_indices):
     """Colours of the rows of a pattern: rows of one colour have no column in common.
 
-    Greedy, in the given order (GreedyPartialD2Coloring of Gebremedhin, Manne and Pothen 2005). The pattern is given by rows
-    and by columns.
+    Greedy, in the given order (GreedyPartialD2Coloring of Gebremedhin, Manne and Pothen 2005). The pattern is given by
+    rows and by columns.
     """
     cdef Py_ssize_t k, p, q, c
     cdef int64_t r
@@ -164,7 +165,7 @@ def distinct_rows(const int64_t[::1] order, const int64_t[::1] indptr, const int
 
 
 def star_colours(const int64_t[::1] order, const int64_t[::1] indptr, const int32_t[::1] indices):
-    """A star colouring of the graph of a symmetric pattern: neighbours differ, and so do two colours on every path of four.
+    """A star colouring of a symmetric pattern's graph: neighbours differ, and so do two colours on every path of four.
 
     Then each element of the symmetric matrix stands alone in the sum of the rows of one colour, its own or that of its
     mirror image. Greedy, in the given order (Algorithm 4.1 of Gebremedhin, Manne and Pothen 2005).

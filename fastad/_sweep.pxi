@@ -59,15 +59,16 @@ cdef Status reverse(Tape t, Cursor *c, Py_ssize_t stop, Py_ssize_t base) noexcep
         c.slot -= w.size
 
 
-cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy, double[::1] adjoints,
+cdef inline void reverse_scalars(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy,
+                                 double[::1] adjoints,
                                  Cursor *c, Py_ssize_t stop, Py_ssize_t base, bint partly,
                                  Py_ssize_t guarded, bint *outside) noexcept nogil:
     """Sweep scalar records down to `stop` or the next wide or freed record.
 
-    An adjoint that the next record reads goes on in a register, and where nothing else has contributed to it as the bare
-    product: a chain of dependent operations runs from adjoint to adjoint, and one multiplication is the shortest. 0.0,
-    which makes a sum a number that cannot be mistaken for nothing, is added off that chain, and off the one that runs
-    through the adjoint of an operand that many records share.
+    An adjoint that the next record reads goes on in a register, and where nothing else has contributed to it as the
+    bare product: a chain of dependent operations runs from adjoint to adjoint, and one multiplication is the shortest.
+    0.0, which makes a sum a number that cannot be mistaken for nothing, is added off that chain, and off the one that
+    runs through the adjoint of an operand that many records share.
     """
     cdef Py_ssize_t rec = c.rec, slot = c.slot - 1, x, y
     cdef uint64_t k

@@ -102,6 +102,7 @@ cdef object evaluate_plain(int op, object x, object y):
     cdef ndarray a = x, b = y, out = np.empty(x.shape)
     one[0], one[1], one[2], one[3], one[4] = 1, a.size, 1, 1, 1
     if a.size:
-        map_forward(op, False, one, <const double *>PyArray_DATA(a), <const double *>NULL if b is None else <const double *>PyArray_DATA(b),
+        map_forward(op, False, one, <const double *>PyArray_DATA(a),
+                    <const double *>NULL if b is None else <const double *>PyArray_DATA(b),
                     <double *>PyArray_DATA(out))
     return out

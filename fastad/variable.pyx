@@ -13,7 +13,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.math cimport NAN
 from libc.string cimport memcpy
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_TYPE, ndarray,
+    NPY_DOUBLE, PyArray_DATA, PyArray_DIM, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_TYPE,
+    ndarray,
 )
 
 from operator import attrgetter
@@ -22,9 +23,10 @@ import numpy as np
 
 from fastad._scalar cimport (
     FA_UNLIKELY, OP_COUNT, OP_absent, OP_absolute, OP_add, OP_ceil, OP_divide, OP_drop, OP_equal, OP_floor,
-    OP_floor_divide, OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and, OP_logical_not,
-    OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint, OP_square, OP_stop,
-    OP_subtract, OP_trunc, boxed_distance, fa_loops, fa_rows, is_nothing, scalar_eval, scalar_inline,
+    OP_floor_divide, OP_flow, OP_greater, OP_greater_equal, OP_keep, OP_less, OP_less_equal, OP_logical_and,
+    OP_logical_not, OP_logical_or, OP_multiply, OP_negative, OP_not_equal, OP_positive, OP_power, OP_remainder, OP_rint,
+    OP_square, OP_stop, OP_subtract, OP_trunc, boxed_distance, fa_loops, fa_rows, is_nothing, scalar_eval,
+    scalar_inline,
 )
 from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, FREED, FREED_SCALAR, GONE, INDEXED,
@@ -103,7 +105,7 @@ include "_building.pxi"
 include "_indexing.pxi"
 
 
-# ---- the class ------------------------------------------------------------------------------------------------------------------
+# ---- the class -------------------------------------------------------------------------------------------------------
 cdef class HookHandle:
     """What ``register_hook`` returns; ``remove()`` takes the hook away, also a second time."""
     cdef dict home
@@ -179,7 +181,7 @@ cdef class Variable(Handle):
     # ---- values and gradients ----
     @property
     def value(self):
-        """The values: np.float64 for a scalar, else an array. A leaf's array is its own memory and may be written to."""
+        """The values: np.float64 for a scalar, else an array. A leaf's array is its memory and may be written to."""
         if self.state == LEAF and self.layout.ndim:
             self.extra.exposed = True
             return self.extra.data
@@ -188,7 +190,8 @@ cdef class Variable(Handle):
     @value.setter
     def value(self, new):
         if self.state != LEAF and self.state != CONSTANT:
-            raise RuntimeError("value: only a leaf can be given new values; write y[...] = value to record a write in place")
+            raise RuntimeError("value: only a leaf can be given new values; write y[...] = value to record a write in "
+                               "place")
         refuse_while_tracing("value")
         new = constant_array(new, "value")
         if isinstance(new, Handle):
@@ -248,7 +251,7 @@ cdef class Variable(Handle):
         return self.state == LEAF
 
     def backward(self, seed=None, retain_graph=None, bint create_graph=False):
-        """Sweep the tape backwards and add the gradient of this Variable to ``grad`` of everything it was computed from.
+        """Sweep the tape backwards and add the gradient of this Variable to ``grad`` of all that it was computed from.
 
         Parameters
         ----------
@@ -287,10 +290,11 @@ cdef class Variable(Handle):
         if self.state == UNSET:
             raise RuntimeError(UNINITIALISED)
         if self.state == CONSTANT:
-            raise NoGradientError("backward: this value carries no gradient (computed under no_grad(), detached, or the "
-                                  "result of a function like floor)")
+            raise NoGradientError("backward: this value carries no gradient (computed under no_grad(), detached, or "
+                                  "the result of a function like floor)")
         if self.state == GONE:
-            raise FreedGraphError("backward: the graph was freed by an earlier backward(); call that one with retain_graph=True")
+            raise FreedGraphError("backward: the graph was freed by an earlier backward(); call that one with "
+                                  "retain_graph=True")
         if create_graph and retain_graph is not None and not retain_graph:
             raise ValueError("backward: create_graph=True needs the graph; leave out retain_graph=False")
         seed = seed_of(self, seed, create_graph)
@@ -336,7 +340,8 @@ cdef class Variable(Handle):
         if self.state == CONSTANT:
             raise NoGradientError("register_hook: this value carries no gradient")
         if self.tape.trace is not None:
-            raise TraceError("register_hook: a replay of the function that is traced for compile() would not call the hook")
+            raise TraceError("register_hook: a replay of the function that is traced for compile() would not call the "
+                             "hook")
         handle.key = add_hook(self, function)             # knows itself where it stands
         return handle
 
@@ -368,7 +373,8 @@ cdef class Variable(Handle):
     def __reduce__(self):
         if self.state == NODE:
             raise TypeError("pickle: a recorded Variable cannot be pickled; pickle its .value")
-        return _restore, (np.array(values_of(self)), self.state == LEAF, self.extra.grad, self.extra.name, self.extra.dtype)
+        return _restore, (np.array(values_of(self)), self.state == LEAF, self.extra.grad, self.extra.name,
+                          self.extra.dtype)
 
     # ---- shape ----
     @property
@@ -413,7 +419,8 @@ cdef class Variable(Handle):
         shape, strides = self.layout.shape, self.layout.strides
         if n < 2:
             raise ValueError(f"mT: a Variable of shape {shape} is no matrix")
-        return view(self, 0, (*shape[:n - 2], shape[n - 1], shape[n - 2]), (*strides[:n - 2], strides[n - 1], strides[n - 2]))
+        return view(self, 0, (*shape[:n - 2], shape[n - 1], shape[n - 2]),
+                    (*strides[:n - 2], strides[n - 1], strides[n - 2]))
 
     @property
     def T(self):
@@ -444,7 +451,8 @@ cdef class Variable(Handle):
     def __getitem__(self, key):
         cdef Py_ssize_t i, n
         cdef Layout layout = self.layout
-        if PyLong_CheckExact(key) and layout.ndim and self.state == NODE and not self.tape.paused and type(self) is Variable:
+        if (PyLong_CheckExact(key) and layout.ndim and self.state == NODE and not self.tape.paused
+                and type(self) is Variable):
             i, n = PyNumber_AsSsize_t(key, IndexError), layout.dims[0]
             if i < 0:
                 i += n
@@ -466,8 +474,8 @@ cdef class Variable(Handle):
         if self.state == CONSTANT or (self.state == LEAF and current_tape().paused):
             refuse_while_tracing("in-place write")
             if isinstance(new, Handle) and flows((new,), "in-place write"):
-                raise TypeError("in-place write: a recorded value cannot be written into a constant; take .copy() of it first, "
-                                "or build the array with fa.zeros_like, fa.array or np.stack")
+                raise TypeError("in-place write: a recorded value cannot be written into a constant; take .copy() of "
+                                "it first, or build the array with fa.zeros_like, fa.array or np.stack")
             self.extra.data[plain_index(key)] = values_of(new) if isinstance(new, Handle) else new
             self.extra.version += 1
             return
@@ -545,7 +553,8 @@ cdef class Variable(Handle):
             else:
                 out = a >= b
             return true if out else false
-        return apply((OP_less, OP_less_equal, OP_equal, OP_not_equal, OP_greater, OP_greater_equal)[how], readable(self),
+        return apply((OP_less, OP_less_equal, OP_equal, OP_not_equal, OP_greater, OP_greater_equal)[how],
+                     readable(self),
                      readable(other) if isinstance(other, Handle) else other)
 
     def __hash__(self):
@@ -556,15 +565,17 @@ cdef class Variable(Handle):
         if tracing and self.layout is SCALAR and self.state == NODE and self.tape.trace is not None:
             return bool(compared(self, 0.0, 3))       # != 0: a guard on the outcome, not on the value
         if self.layout.size != 1:
-            raise ValueError(f"the truth value of a Variable of shape {self.layout.shape} is ambiguous; use .any() or .all()")
+            raise ValueError(f"the truth value of a Variable of shape {self.layout.shape} is ambiguous; use .any() or "
+                             ".all()")
         return bool(asarray(values_of(self)).item() != 0.0)
 
     def __float__(self):
         if self.layout.size != 1:
             raise TypeError(f"float: only a scalar can be converted, not a Variable of shape {self.layout.shape}")
         if self.state != GONE and flows((self,), "float"):
-            raise GradientLostError("float() or a function of the math module would drop the gradient of this Variable: use "
-                                    "np.sin or fa.sin instead of math.sin, or .item() or .detach() for the number alone")
+            raise GradientLostError("float() or a function of the math module would drop the gradient of this "
+                                    "Variable: use np.sin or fa.sin instead of math.sin, or .item() or .detach() for "
+                                    "the number alone")
         return float(asarray(values_of(self)).item())
 
     def __int__(self):
@@ -598,9 +609,9 @@ cdef class Variable(Handle):
             out = np.empty((), object)
             out[()] = self
             return out
-        raise GradientLostError(f"converting a Variable of shape {self.layout.shape} to a plain array would drop its gradient: "
-                                "use NumPy functions on the Variable itself, fa.array to join Variables, or .value or "
-                                ".detach() for the numbers alone")
+        raise GradientLostError(f"converting a Variable of shape {self.layout.shape} to a plain array would drop its "
+                                "gradient: use NumPy functions on the Variable itself, fa.array to join Variables, "
+                                "or .value or .detach() for the numbers alone")
 
     def __repr__(self):
         text = np.array2string(asarray(peek(self)), separator=", ", prefix="Variable(")
@@ -609,7 +620,8 @@ cdef class Variable(Handle):
         return f"Variable({text}{name}{what})"
 
     def __format__(self, spec):
-        return format(asarray(values_of(self)).item() if self.layout.ndim == 0 else values_of(self), spec) if spec else str(self)
+        return format(asarray(values_of(self)).item() if self.layout.ndim == 0 else values_of(self),
+                      spec) if spec else str(self)
 
     # ---- NumPy ----
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
@@ -677,7 +689,7 @@ def _restore(data, bint leaf, grad, name, dtype):
     return x
 
 
-# ---- constants ---------------------------------------------------------------------------------------------------------------------
+# ---- constants -------------------------------------------------------------------------------------------------------
 def pause(int step):
     """Enter (1) or leave (-1) a stretch in which this thread records nothing; used by `fastad.no_grad`."""
     cdef Tape tape = current_tape()
