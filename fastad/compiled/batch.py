@@ -217,6 +217,8 @@ class Batch:
         moved = [arg if axis is None else tree_moved(arg, axis) for arg, axis in zip(args, axes, strict=True)]
         counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None
                   for leaf in flatten(arg)[0]}
+        if not counts:
+            raise ValueError("batch: no argument has rows; in_axes says which have any")
         if len(counts) != 1:
             raise ValueError(f"batch: the arguments have different numbers of rows: {sorted(counts)}; in_axes says "
                              "which have any")
@@ -294,7 +296,17 @@ def tree_moved(arg: Any, axis: int) -> Any:
     """An argument with the axis of its rows in front."""
     leaves, rebuild = flatten(arg)
     return rebuild([leaf if axis == 0 and type(leaf) is np.ndarray and leaf.ndim     # short: the usual one costs 5 µs
-                    else np.moveaxis(np.asarray(leaf), axis, 0) for leaf in leaves])
+                    else rows_in_front(np.asarray(leaf), axis) for leaf in leaves])
+
+
+def rows_in_front(array: Array, axis: Any) -> Array:
+    """An array with the axis of its rows in front."""
+    if not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"batch: in_axes has {axis!r}; for each argument an integer is needed, or None")
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"batch: an array of shape {array.shape} has no axis {axis} of rows; in_axes says which axis "
+                         "has them, and None that all rows share the argument")
+    return np.moveaxis(array, axis, 0)
 
 
 def row_of(arg: Any, k: int) -> Any:
