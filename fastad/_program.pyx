@@ -6,7 +6,7 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from numpy cimport (
     NPY_DOUBLE, NPY_INT64, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED,
-    PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
+    PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
 )
 
 from fastad._instructions cimport (
@@ -282,7 +282,8 @@ cdef class Evaluator:
 
     def __init__(self, Code code, list inputs, list captures, list frozen, guards, expected, list results):
         cdef Py_ssize_t k, n = code.n_slots
-        self.code, self.inputs, self.captures, self.frozen, self.results = code, inputs, captures, frozen, results
+        self.code, self.inputs, self.captures, self.frozen = code, inputs, captures, frozen
+        self.results = [(shape, np.ascontiguousarray(slots, np.int64)) for shape, slots in results]
         self.guards = np.ascontiguousarray(guards, np.int64)
         self.expected = np.ascontiguousarray(expected, np.float64)
         self.stops = code.stops
@@ -307,8 +308,7 @@ cdef class Evaluator:
             self.where[2 * k], self.where[2 * k + 1] = slot, size
         for array, slot in captures:
             within(slot, array.size, n, "a captured array")
-        for k, (shape, slots) in enumerate(results):
-            slots = np.ascontiguousarray(slots, np.int64)
+        for k, (shape, slots) in enumerate(self.results):
             if slots.shape[0] != int(np.prod(shape, dtype=np.int64)):
                 raise ValueError("program: a result has another shape")
             check_slots(slots, 0, slots.shape[0], n)
@@ -600,7 +600,7 @@ cdef class Evaluator:
             For each input a float64 array in C order; with a leading axis of rows where `stacked` says so.
         out : list of ndarray
             For each result an array of rows, to be filled; each row in C order, the rows any distance apart.
-        holds : array of uint8
+        holds : array of uint8, or bytearray
             By row: set to 0 where a guard does not hold.
         lanes : int
             How many rows go together.
@@ -615,7 +615,6 @@ cdef class Evaluator:
         cdef Workspace space
         cdef Py_ssize_t k, rows = holds.shape[0]
         cdef Rows *ports
-        cdef list full = [np.ascontiguousarray(z, np.int64) for _, z in self.results]
         if not 0 <= first < last <= rows or len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
             raise ValueError(f"batch: {len(arrays)} inputs, {len(out)} results and rows {first} to {last} of {rows} do not fit")
         for k in range(self.n_inputs):
@@ -636,9 +635,9 @@ cdef class Evaluator:
                 ports[k].slots = NULL
                 ports[k].step = 0
                 if k >= self.n_inputs or stacked[k]:
-                    ports[k].step = array.strides[0] // <Py_ssize_t>sizeof(double)
+                    ports[k].step = PyArray_STRIDE(<ndarray>array, 0) // <Py_ssize_t>sizeof(double)
                 if ports[k].slot < 0:
-                    ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>full[k - self.n_inputs])
+                    ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>self.results[k - self.n_inputs][1])
             self.run_rows(space, ports, ports + self.n_inputs, first, last, &holds[0], NULL if cancel is None else &cancel[0])
         finally:
             PyMem_RawFree(ports)

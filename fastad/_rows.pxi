@@ -2,11 +2,21 @@
 
 cdef int check_rows(object array, tuple shape, Py_ssize_t rows) except -1:
     """Check an array of a batch: float64, `rows` rows (-1: none of its own), each of a shape and in C order."""
-    if type(array) is not ndarray or PyArray_TYPE(<ndarray>array) != NPY_DOUBLE or not PyArray_ISBEHAVED_RO(<ndarray>array) \
-            or array.shape != (shape if rows < 0 else (rows, *shape)):
+    cdef Py_ssize_t d, first = 0 if rows < 0 else 1, n = len(shape), step = sizeof(double)
+    cdef bint fits = type(array) is ndarray and PyArray_TYPE(<ndarray>array) == NPY_DOUBLE \
+        and PyArray_ISBEHAVED_RO(<ndarray>array) and PyArray_NDIM(<ndarray>array) == n + first
+    if fits and first:
+        fits = PyArray_DIM(<ndarray>array, 0) == rows
+    for d in range(n if fits else 0):
+        fits = fits and PyArray_DIM(<ndarray>array, <int>(d + first)) == <Py_ssize_t>shape[d]
+    if not fits:
         raise ValueError(f"batch: a float64 array of {rows} rows of shape {shape} is needed, not {np.shape(array)}")
-    one = array if rows < 0 else array[0]
-    if not one.flags.c_contiguous or (rows >= 0 and array.strides[0] % sizeof(double)):
+    if PyArray_SIZE(<ndarray>array) == 0:
+        return 0
+    for d in range(n - 1, -1, -1):
+        fits = fits and (PyArray_STRIDE(<ndarray>array, <int>(d + first)) == step or <Py_ssize_t>shape[d] == 1)
+        step *= <Py_ssize_t>shape[d]
+    if not fits or (first and PyArray_STRIDE(<ndarray>array, 0) % <Py_ssize_t>sizeof(double)):
         raise ValueError("batch: the rows have to be in C order")
     return 0
 

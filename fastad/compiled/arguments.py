@@ -176,7 +176,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
         key.append((form, tuple([z and z.key for z in fixed_parts]), tuple(kinds[first:])))
         makers.append((rebuild, fixed_parts))
         trees.append((rebuild, first, len(leaves)))
-    names = sorted(kwargs)
+    names, n = sorted(kwargs), len(args)              # `put` lives on, and the arguments need not
 
     def put(values: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
         items = iter(values)
@@ -187,7 +187,7 @@ def read_arguments(args: Sequence[Any], kwargs: Options, numbers: list[int], sta
                 continue
             parts = [next(items) if z is None else z.value for z in fixed_parts]
             made.append(parts[0] if rebuild is None else rebuild(parts))
-        return made[:len(args)], dict(zip(names, made[len(args):], strict=True))
+        return made[:n], dict(zip(names, made[n:], strict=True))
 
     return Arguments((tuple(key), tuple(names)), leaves, kinds, put, trees, numbers)
 

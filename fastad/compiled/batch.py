@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,23 +15,49 @@ from ..tree import flatten
 from .sparsity import one_program
 
 if TYPE_CHECKING:
-    from .._program import Evaluator
+    from .._program import Code, Evaluator
     from .._typing import Array
-    from .function import Compiled
+    from .arguments import Arguments
+    from .function import Compiled, Paths
+    from .path import Path
 
 __all__ = ["Batch", "stacked_rows"]
 
 #: A workspace of more numbers than this leaves the second-level cache.
-CACHE = 1 << 16
+CACHE = 1 << 17
+#: So many forms of arguments are known again.
+MOST_FORMS = 64
+FLOAT64 = np.dtype(np.float64)
 
 
-def lanes_for(n_slots: int, rows: int) -> int:
-    """How many rows go side by side: as many as keep the workspace in cache, at least 8, at most 64."""
-    return max(1, min(rows, max(8, min(64, CACHE // max(n_slots, 1)))))
+@dataclass(frozen=True)
+class Form:
+    """What is known of rows before their numbers: arguments like one row, which leaves are `stacked`, how many rows.
+
+    `order` is where the gradient of each differentiated argument stands among those of the leaves, if all of them are
+    arrays of float64 or floats, so that nothing has to be put in containers or other dtypes.
+    """
+
+    arguments: Arguments
+    stacked: list[bool]
+    n: int
+    paths: Paths
+    order: list[int] | None = None
+
+
+def lanes_for(code: Code, rows: int) -> int:
+    """How many rows go side by side: as many as keep what is computed in cache, at least 8, at most 64."""
+    most = max(8, min(64, CACHE // max(code.n_slots - code.image.size, 1)) // 8 * 8)
+    if rows <= most:
+        return rows
+    groups = -(-rows // most)
+    return -(-rows // (8 * groups)) * 8               # whole vectors, and no group that has few
 
 
 def in_order(x: Any) -> Array:
     """A float64 array that C can read row by row."""
+    if type(x) is np.ndarray and x.dtype == FLOAT64 and x.flags.c_contiguous and x.flags.aligned:
+        return x
     return np.require(x, np.float64, ["C", "A", "E"])
 
 
@@ -39,7 +68,7 @@ def stacked_rows(evaluator: Evaluator, shared: Sequence[Any], stacked: Sequence[
     out = [np.empty((rows, *shape)) for shape, _ in evaluator.results]
     holds = np.ones(rows, np.uint8)
     if not evaluator.batch(arrays, [False] * len(shared) + [True] * len(stacked), 0, rows, out, holds,
-                           lanes_for(evaluator.code.n_slots, rows)):
+                           lanes_for(evaluator.code, rows)):
         raise RuntimeError("batch: an array from outside, which the function uses, was changed meanwhile")
     return out
 
@@ -61,6 +90,7 @@ class Batch:
 
     def __init__(self, function: Compiled) -> None:
         self.function = function
+        self.forms: dict[Any, Form] = {}
 
     def __repr__(self) -> str:
         return f"<batch of {self.function!r}>"
@@ -99,8 +129,8 @@ class Batch:
         (array([5., 1.]), array([[2., 4.],
                [1., 1.]]))
         """
-        leaves, results, _ = self.rows("grad", args, in_axes, threads)
-        return results[0], self.shaped(leaves, results[1:])
+        form, results, _ = self.rows("grad", args, in_axes, threads)
+        return results[0], self.shaped(form, results[1:])
 
     def grad(self, *args: Any, in_axes: Any = 0, threads: int = 1) -> Any:
         """The gradients of all rows; parameters as for `value_and_grad`.
@@ -114,9 +144,12 @@ class Batch:
         """
         return self.value_and_grad(*args, in_axes=in_axes, threads=threads)[1]
 
-    def shaped(self, arguments: Any, gradients: Sequence[Any]) -> Any:
+    def shaped(self, form: Form, gradients: Sequence[Any]) -> Any:
         """Gradients, row by row, in the form of the arguments."""
-        f = self.function
+        f, arguments = self.function, form.arguments
+        if form.order is not None:
+            made = [gradients[k] for k in form.order]
+            return made[0] if f.single else tuple(made)
         by_leaf = dict(zip(sorted(arguments.differentiated), gradients, strict=True))
         made = []
         for k in arguments.numbers:
@@ -146,48 +179,61 @@ class Batch:
                 [1., 0.]]])
         """
         f = self.function
-        first, arrays, stacked, n = self.taken_apart(args, in_axes, threads)
-        found = f.find("value", first, first.leaves)
-        if found is None:
+        form, arrays = self.taken_apart(args, in_axes, threads)
+        path = self.path("value", form, arrays)
+        if path is None:
             raise TypeError(f"batch: {f.name} cannot be compiled for these arguments")
-        path = found[1]
-        if len(path.outputs) != 1:
-            raise TypeError(f"jacobian: {f.name} returns {len(path.outputs)} arrays; one is needed")
-        shape = np.shape(found[0][0])
+        if len(path.output_shapes) != 1:
+            raise TypeError(f"jacobian: {f.name} returns {len(path.output_shapes)} arrays; one is needed")
+        shape, n = path.output_shapes[0], form.n
         dims = [leaf.dims for leaf in path.kinds if leaf.active]
-        sizes = [int(np.prod(d, dtype=np.int64)) for d in dims]
-        m, ends = int(np.prod(shape, dtype=np.int64)), np.cumsum(sizes)
-        if not m * sum(sizes):
-            matrices = np.empty((n, m, sum(sizes)))
-        elif one_program(path, "jacobian", min(m, sum(sizes))):
-            (matrices,) = self.evaluated("jacobian", path, first, arrays, stacked, n, threads)
-        elif m <= sum(sizes):
+        sizes = [prod(d) for d in dims]
+        m, width, ends = prod(shape), sum(sizes), list(accumulate(sizes))
+        if not m * width:
+            matrices = np.empty((n, m, width))
+        elif one_program(path, "jacobian", min(m, width)):
+            (matrices,) = self.evaluated("jacobian", path, form, arrays, threads)
+        elif m <= width:
             seeds = [[seed.reshape(shape)] for seed in np.where(np.eye(m) > 0.0, 1.0, -0.0)]
-            parts = self.evaluated("vjp", path, first, arrays, stacked, n, threads, seeds)[1:]
+            parts = self.evaluated("vjp", path, form, arrays, threads, seeds)[1:]
             matrices = np.concatenate([part.reshape(n, m, -1) for part in parts], axis=2)
         else:
             tangents = [[unit[end - k:end].reshape(d) for k, end, d in zip(sizes, ends, dims, strict=True)]
-                        for unit in np.eye(sum(sizes))]
-            columns = self.evaluated("jvp", path, first, arrays, stacked, n, threads, tangents)[1]
+                        for unit in np.eye(width)]
+            columns = self.evaluated("jvp", path, form, arrays, threads, tangents)[1]
             matrices = np.moveaxis(columns, 1, -1)
-        matrices = matrices.reshape(n, m, sum(sizes))
+        matrices = matrices.reshape(n, m, width)
         parts = [np.ascontiguousarray(matrices[..., end - k:end]).reshape((n, *shape, *d))
                  for k, end, d in zip(sizes, ends, dims, strict=True)]
-        return self.shaped(first, parts)
+        return self.shaped(form, parts)
 
-    def rows(self, kind: str, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Any], Any]:
-        """Arguments of the first row, results with a leading axis, and what puts them in their containers."""
+    def rows(self, kind: str, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Form, list[Any], Any]:
+        """What is known of the rows, results with a leading axis, and what puts them in their containers."""
         f = self.function
-        first, arrays, stacked, n = self.taken_apart(args, in_axes, threads)
-        found = None
-        if not f.is_observed and (kind != "grad" or f.scalar_paths(first)):
-            found = f.find(kind, first, first.leaves)
-        if found is not None:
-            return first, self.evaluated(kind, found[1], first, arrays, stacked, n, threads), found[1].rebuilt
-        results, rebuilt = self.in_python(kind, first)
-        out = [np.empty((n, *np.shape(part))) for part in results]
-        self.rest(kind, first, arrays, stacked, np.arange(n), out)
-        return first, out, rebuilt
+        form, arrays = self.taken_apart(args, in_axes, threads)
+        path = None
+        if not f.is_observed and (kind != "grad" or self.has_gradient(form, arrays)):
+            path = self.path(kind, form, arrays)
+        if path is not None:
+            return form, self.evaluated(kind, path, form, arrays, threads), path.rebuilt
+        results, rebuilt = self.in_python(kind, row_arguments(form, arrays, 0))
+        out = [np.empty((form.n, *np.shape(part))) for part in results]
+        self.rest(kind, form, arrays, np.arange(form.n), out)
+        return form, out, rebuilt
+
+    def has_gradient(self, form: Form, arrays: list[Array]) -> bool:
+        """Whether there are programs of a scalar; see `Compiled.scalar_paths`."""
+        root = form.paths.root
+        return (root is not None and root.is_scalar) or self.function.scalar_paths(row_arguments(form, arrays, 0))
+
+    def path(self, kind: str, form: Form, arrays: list[Array]) -> Path | None:
+        """The path that rows are tried on first: that of the first one, which is run if there are several."""
+        f, last = self.function, form.paths.last
+        if last is not None and any(not len(program.evaluator.guards) for program in [*last.programs.values()]):
+            return last
+        arguments = row_arguments(form, arrays, 0)
+        found = f.find(kind, arguments, arguments.leaves)
+        return None if found is None else found[1]
 
     def in_python(self, kind: str, arguments: Any) -> tuple[list[Any], Any]:
         """The results of one row without a program, and what puts them in their containers."""
@@ -198,22 +244,25 @@ class Batch:
         value, gradient = value_and_grad(f.f, arguments.numbers)(*args, **kwargs)
         return [value, *arguments.by_leaf(flatten(gradient)[0])], None
 
-    def rest(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any,
-             out: list[Array]) -> None:
+    def rest(self, kind: str, form: Form, arrays: list[Array], left: Any, out: list[Array]) -> None:
         """The rows for which there is no program."""
         for k in left:
-            row = [x[k] if s else x for x, s in zip(arrays, stacked, strict=True)]
-            for target, part in zip(out, self.in_python(kind, arguments_of(arguments, row))[0], strict=True):
+            one = row_arguments(form, arrays, k)
+            for target, part in zip(out, self.in_python(kind, one)[0], strict=True):
                 target[k] = part
 
-    def taken_apart(self, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Any, list[Array], list[bool], int]:
-        """Arguments of the first row; the leaves of all, which of them have rows, and how many."""
+    def taken_apart(self, args: Sequence[Any], in_axes: Any, threads: int) -> tuple[Form, list[Array]]:
+        """What is known of the rows, and their leaves."""
         f = self.function
+        if not isinstance(threads, int) or threads < 1:
+            raise ValueError(f"batch: threads={threads!r}: a positive number is needed")
+        key = key_of(args, in_axes)
+        form = None if key is None else self.forms.get(key)
+        if form is not None:
+            return form, [in_order(x) for x in args]
         axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
         if len(axes) != len(args):
             raise ValueError(f"batch: in_axes has {len(axes)} entries for {len(args)} arguments")
-        if not isinstance(threads, int) or threads < 1:
-            raise ValueError(f"batch: threads={threads!r}: a positive number is needed")
         moved = [arg if axis is None else tree_moved(arg, axis) for arg, axis in zip(args, axes, strict=True)]
         counts = {len(leaf) for arg, axis in zip(moved, axes, strict=True) if axis is not None
                   for leaf in flatten(arg)[0]}
@@ -229,53 +278,62 @@ class Batch:
         first, everything = f.read(one, {}), f.read(moved, {})
         flags = [axis is not None for tree, axis in zip(everything.trees, axes, strict=True)
                  if tree for _ in range(*tree[1:])]
-        return first, [in_order(leaf) for leaf in everything.leaves], flags, n
+        form = Form(first, flags, n, f.paths_for(first))
+        if key is not None and first.simple:
+            rank = sorted(first.numbers)
+            leaves = [np.empty(0) if type(x) is np.ndarray else x for x in first.leaves]      # none of the caller's
+            form = replace(form, order=[rank.index(k) for k in first.numbers], arguments=replace(first, leaves=leaves))
+            if len(self.forms) >= MOST_FORMS:
+                self.forms = {}
+            self.forms[key] = form
+        return form, [in_order(leaf) for leaf in everything.leaves]
 
-    def evaluated(self, kind: str, path: Any, arguments: Any, arrays: list[Array], stacked: list[bool], n: int,
-                  threads: int, directions: Sequence[list[Array]] | None = None) -> list[Any]:
-        """The results of n rows: those that take another branch go to its program.
+    def evaluated(self, kind: str, path: Path, form: Form, arrays: list[Array], threads: int,
+                  directions: Sequence[list[Array]] | None = None) -> list[Any]:
+        """The results of all rows: those that take another branch go to its program.
 
         With `directions`, further inputs that all rows share, for each of them: results have a second axis.
         """
-        evaluator = path.program(kind).evaluator
-        lanes = lanes_for(evaluator.code.n_slots, n)
+        program, n, stacked = path.program(kind), form.n, form.stacked
+        evaluator = program.evaluator
+        lanes = lanes_for(evaluator.code, n)
         several = () if directions is None else (len(directions),)
         out = [np.empty((n, *several, *shape)) for shape, _ in evaluator.results]
         calls = [(arrays, stacked, out)]
         if directions is not None:
             calls = [([*arrays, *extra], stacked + [False] * len(extra), [array[:, k] for array in out])
                      for k, extra in enumerate(directions)]
-        holds = np.ones(n, np.uint8)
+        holds = bytearray(b"\1") * n                  # 0: this row takes another branch
 
         def work(part: tuple[int, int], cancel: Any) -> None:
             for inputs, which, results in calls:
                 if not evaluator.batch(inputs, which, *part, results, holds, lanes, cancel):
-                    holds[slice(*part)] = 0               # an array from outside has changed since the path was found
+                    holds[slice(*part)] = bytes(part[1] - part[0])    # an array from outside is not what it was
 
         in_threads(work, n, lanes, threads)
-        pattern = path.program(kind).pattern
-        if pattern is not None:                       # a matrix of which the program gives some elements
-            dense = np.zeros((n, pattern.shape[0] * pattern.shape[1]))
-            dense[:, pattern.places] = out[0]
+        if program.pattern is not None:               # a matrix of which the program gives some elements
+            dense = np.zeros((n, prod(program.pattern.shape)))
+            dense[:, program.pattern.places] = out[0]
             out = [dense]
-        left = np.flatnonzero(holds == 0)
-        if len(left):
-            self.others(kind, arguments, arrays, stacked, left, out, threads, directions)
+        if 0 in holds:
+            left = np.flatnonzero(np.frombuffer(holds, np.uint8) == 0)
+            self.others(kind, form, arrays, left, out, threads, directions)
         return out
 
-    def others(self, kind: str, arguments: Any, arrays: list[Array], stacked: list[bool], left: Any, out: list[Array],
-               threads: int, directions: Sequence[list[Array]] | None) -> None:
+    def others(self, kind: str, form: Form, arrays: list[Array], left: Any, out: list[Array], threads: int,
+               directions: Sequence[list[Array]] | None) -> None:
         """Rows that take another branch than the first: those of one branch together."""
         f = self.function
-        row = [x[left[0]] if s else x for x, s in zip(arrays, stacked, strict=True)]
-        found = f.find(kind, arguments_of(arguments, row), [*row, *(directions[0] if directions else [])])
+        one = row_arguments(form, arrays, left[0])
+        further = directions[0] if directions else []
+        found = f.find(kind, one, [*one.leaves, *further])
         if found is None and kind in ("value", "grad"):
-            self.rest(kind, arguments, arrays, stacked, left, out)
+            self.rest(kind, form, arrays, left, out)
             return
         if found is None:
             raise TypeError(f"batch: {f.name} cannot be compiled for all rows")
-        rows = [x[left] if s else x for x, s in zip(arrays, stacked, strict=True)]
-        results = self.evaluated(kind, found[1], arguments, rows, stacked, len(left), threads, directions)
+        rows = [x[left] if s else x for x, s in zip(arrays, form.stacked, strict=True)]
+        results = self.evaluated(kind, found[1], replace(form, n=len(left)), rows, threads, directions)
         for target, part in zip(out, results, strict=True):
             if part.shape[1:] != target.shape[1:]:
                 raise ValueError(f"batch: the results of {f.name} have shape {target.shape[1:]} in one row, "
@@ -283,13 +341,23 @@ class Batch:
             target[left] = part
 
 
-def arguments_of(arguments: Any, leaves: Sequence[Any]) -> Any:
-    """Arguments like others, with other values."""
-    from dataclasses import replace
-    values = [x.astype(np.asarray(old).dtype)[()] if np.ndim(old) == 0 and not isinstance(old, np.ndarray)
-              else x.astype(np.asarray(old).dtype)
-              for x, old in zip(map(np.asarray, leaves), arguments.leaves, strict=True)]
-    return replace(arguments, leaves=values)
+def key_of(args: Sequence[Any], in_axes: Any) -> Any:
+    """What tells arguments apart that are float64 arrays, with their rows in front, and floats; None for others."""
+    for axis in in_axes if isinstance(in_axes, tuple) else (in_axes,):
+        if axis is not None and (type(axis) is not int or axis):
+            return None
+    shapes = [x.shape if type(x) is np.ndarray and x.dtype == FLOAT64 else float if type(x) is float else None
+              for x in args]
+    return None if None in shapes else (in_axes, *shapes)
+
+
+def row_arguments(form: Form, arrays: Sequence[Array], k: int) -> Arguments:
+    """The arguments of one row."""
+    values = []
+    for x, stacked, old in zip(arrays, form.stacked, form.arguments.leaves, strict=True):
+        value = np.asarray(x[k] if stacked else x).astype(np.asarray(old).dtype)
+        values.append(value[()] if np.ndim(old) == 0 and not isinstance(old, np.ndarray) else value)
+    return replace(form.arguments, leaves=values)
 
 
 def tree_moved(arg: Any, axis: int) -> Any:

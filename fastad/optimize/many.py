@@ -171,7 +171,7 @@ class Fits:
         if len(leaves) != n:
             raise TypeError("minimize: args need to be numbers and arrays")
         # what happens to a row depends on its group, and groups on nothing but the number of rows
-        lanes = max(8, lanes_for(evaluator.code.n_slots, 64) // 8 * 8)
+        lanes = lanes_for(evaluator.code, 64)
         size = max(lanes, min(16 * lanes, -(-self.rows // 16 // lanes) * lanes))
         out["left"][:] = 0
 

@@ -3,12 +3,14 @@ import _thread
 import sys
 import threading
 import time
+import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fastad as fa
-from fastad.compiled import sparsity
+from fastad.compiled import batch, sparsity
 
 rng = np.random.default_rng(11)
 
@@ -102,6 +104,54 @@ def test_workspaces_are_used_again():
     second = f.batch.grad(x, threads=2)
     np.testing.assert_allclose(first, 2 * (x @ [1.0, 2.0, 3.0] + 15.0)[:, None] * np.array([1.0, 2.0, 3.0]), rtol=1e-12)
     np.testing.assert_allclose(second, 2 * (x @ [2.0, 4.0, 6.0] + 15.0)[:, None] * scale, rtol=1e-12)
+
+
+def test_known_forms_of_rows():
+    f = fa.compile(lambda x, y, k: np.stack([x[0] * y * k, np.sin(x[1]) * k]), argnums=(1, 0))
+    x, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    plain = [f.batch.jacobian(x, y, 2.0, in_axes=(0, 0, None)) for _ in range(2)]     # the second knows the form
+    assert list(f.batch.forms)
+    for given in ((x.T, y, 2.0, (1, 0, None)), (np.asfortranarray(x), y, 2.0, [0, 0, None]),
+                  (x, y, np.float64(2.0), (0, 0, None)), (x, y, np.full(40, 2.0), 0)):
+        for have, want in zip(f.batch.jacobian(*given[:3], in_axes=given[3]), plain[1], strict=True):
+            np.testing.assert_array_equal(have, want)
+    for have, want in zip(*plain, strict=True):
+        assert have.tobytes() == want.tobytes()
+    assert [part.shape for part in plain[0]] == [(40, 2), (40, 2, 2)]
+    np.testing.assert_array_equal(f.batch.jacobian(2.0 * x, y, 2.0, in_axes=(0, 0, None))[0], 2.0 * plain[0][0])
+    assert f.batch.jacobian(x.astype(np.float32), y, 2.0, in_axes=(0, 0, None))[1].dtype == np.float32
+    with pytest.raises(ValueError, match="threads"):
+        f.batch.jacobian(x, y, 2.0, in_axes=(0, 0, None), threads=0)
+
+
+def test_forms_are_few_and_keep_nothing_alive():
+    f = fa.compile(lambda x, k: np.sum(x * k))
+    x, k = rng.normal(size=(10, 3)), rng.normal(size=3)
+    f.batch.grad(x, k, in_axes=(0, None))
+    seen = [weakref.ref(x), weakref.ref(k)]
+    del x, k
+    assert not [ref for ref in seen if ref() is not None]
+    for n in range(1, 2 * batch.MOST_FORMS):
+        f.batch(np.ones((n, 3)), np.ones(3), in_axes=(0, None))
+    assert len(f.batch.forms) <= batch.MOST_FORMS
+
+
+def test_an_array_from_outside_that_selects():
+    chosen = np.array([0, 1])
+    f = fa.compile(lambda x: np.sum(x[chosen] ** 2))
+    x = rng.normal(size=(70, 3))
+    np.testing.assert_allclose(f.batch(x), np.sum(x[:, :2] ** 2, axis=1))
+    chosen[:] = 2
+    np.testing.assert_allclose(f.batch(x), 2.0 * x[:, 2] ** 2)
+    np.testing.assert_allclose(f.batch.grad(x)[:, 2], 4.0 * x[:, 2])
+
+
+@pytest.mark.parametrize("rows", [1, 8, 9, 64, 65, 500, 10_000])
+@pytest.mark.parametrize("slots", [1, 3_000, 1 << 20])
+def test_lanes(rows, slots):
+    lanes = batch.lanes_for(SimpleNamespace(n_slots=slots + 500, image=np.empty(500)), rows)
+    assert lanes == rows <= 64 or lanes in range(8, 65, 8)
+    assert lanes * slots <= batch.CACHE or lanes <= 8
 
 
 def test_threads_give_the_same_bits():
