@@ -1,4 +1,4 @@
-# What arguments are: shapes, whole numbers, arrays that have not changed (part of _program.pyx).
+# What arguments are: shapes, kinds, arrays that have not changed (part of _program.pyx).
 
 cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
     """Whether an array has a shape."""
@@ -14,16 +14,6 @@ cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
 cdef bint unchanged(array, copy) except -1:
     """Whether a frozen array is what it was."""
     return np.array_equal(array, copy, equal_nan=copy.dtype.kind == "f")
-
-
-cdef bint whole_numbers(Py_ssize_t n, const int64_t *x, double *out) noexcept:
-    """Copy integers; whether all are float64 numbers for certain."""
-    cdef Py_ssize_t i
-    cdef bint exact = True
-    for i in range(n):
-        out[i] = <double>x[i]
-        exact &= -EXACT <= x[i] <= EXACT
-    return exact
 
 
 cdef inline bint plain_numbers(tuple args, list whole) noexcept:

@@ -6,6 +6,7 @@
 #ifndef FASTAD_EXECUTE_H
 #define FASTAD_EXECUTE_H
 #include "_instruction.h"
+#include "_moves.h"
 
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
@@ -65,8 +66,14 @@ static const double *read_blocks(const int64_t *blocks, ssize start, ssize n, co
     double *to = d;
     if (n <= span - at && n <= width - at % width) return x + block * width + at % width;
     while (n > 0) {
-        const ssize m = n < span - at ? n : span - at;
-        if (width == 1) fill(m, x[block], to);
+        ssize m = n < span - at ? n : span - at;
+        if (width == 1 && at == 0 && n >= span) {
+            const ssize some = n / span < count - block ? n / span : count - block;
+            repeat(some, span, x + block, to);
+            block += some - 1;
+            m = some * span;
+        }
+        else if (width == 1) fill(m, x[block], to);
         else tile(m, x + block * width, width, at % width, to);
         to += m;
         n -= m;
@@ -155,17 +162,6 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
             if (lanes == 1) v[j] += *t;
             else fa_add_into(lanes, t, v + j * lanes);
         }
-}
-
-/* v[k] += the sum of the k-th row of a matrix, `n` rows of `width` elements that are neighbours. */
-static void add_rows(ssize n, ssize width, const double *x, ssize sx, double *v, ssize sv) {
-    for (; n > 0; n--, x += sx, v += sv) {
-        double s0 = -0.0, s1 = -0.0, s2 = -0.0, s3 = -0.0;
-        ssize i = 0;
-        for (; i + 4 <= width; i += 4) { s0 += x[i]; s1 += x[i + 1]; s2 += x[i + 2]; s3 += x[i + 3]; }
-        for (; i < width; i++) s0 += x[i];
-        *v += (s0 + s1) + (s2 + s3);
-    }
 }
 
 /* v += the rows of a matrix one after the other. Neighbouring short rows are added up side by side first, as one long row. */
@@ -262,8 +258,8 @@ static inline ssize row_at(double position, ssize rows) {
 }
 
 /* Rows of some width by their positions, or added up at their positions; 0 where there is no such row. */
-static inline int move_rows(int adds, ssize width, ssize lanes, ssize count, ssize rows, const double *restrict x,
-                            const double *restrict at, double *restrict v) {
+static int move_lanes(int adds, ssize width, ssize lanes, ssize count, ssize rows, const double *restrict x,
+                      const double *restrict at, double *restrict v) {
     const ssize step = width * lanes;
     for (ssize k = 0; k < count; k++)
         for (ssize l = 0; l < lanes; l++) {
@@ -277,15 +273,21 @@ static inline int move_rows(int adds, ssize width, ssize lanes, ssize count, ssi
     return 1;
 }
 
-/* The same for the operands in the pool (its number: the width); the compiler unrolls what is usual. */
-static int take_rows(int adds, const int64_t *p, double *w, ssize lanes) {
+/* The same for the operands in the pool (its number: the width). */
+static int move_rows(int adds, const int64_t *p, double *w, ssize lanes) {
     const ssize width = (ssize)p[8], count = (ssize)p[4], rows = (ssize)(adds ? p[7] : p[2]) / width;
     const double *x = w + p[1] * lanes, *at = w + p[3] * lanes;
     double *v = w + p[6] * lanes;
+    int32_t numbers[RUN_STRIP];
     if (adds) fill(rows * width * lanes, -0.0, v);
-    if (lanes == 1 && width == 1) return adds ? move_rows(1, 1, 1, count, rows, x, at, v) : move_rows(0, 1, 1, count, rows, x, at, v);
-    if (lanes == 1 && width == 3) return adds ? move_rows(1, 3, 1, count, rows, x, at, v) : move_rows(0, 3, 1, count, rows, x, at, v);
-    return move_rows(adds, width, lanes, count, rows, x, at, v);
+    if (lanes > 1 || rows > INT32_MAX) return move_lanes(adds, width, lanes, count, rows, x, at, v);
+    for (ssize k = 0; k < count; k += RUN_STRIP) {
+        const ssize m = count - k < RUN_STRIP ? count - k : RUN_STRIP;
+        if (!fa_row_numbers(m, at + k, rows, numbers)) return 0;
+        if (adds) put_rows(m, width, numbers, x + k * width, v);
+        else take_rows(m, width, numbers, x, v + k * width);
+    }
+    return 1;
 }
 
 /* The largest (sign 1) or smallest (sign -1) elements along the middle one of three axes (pool: their lengths). */
@@ -312,7 +314,7 @@ static void extrema(double sign, const int64_t *p, double *w, ssize lanes) {
 /* Whether a call could be carried out; else its rule has to be, which also knows what is wrong. */
 static int native_call(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes) {
     switch (p->op) {
-    case N_TAKE: case N_PUT_ADD: return take_rows(p->op == N_PUT_ADD, pool + p->first, w, lanes);
+    case N_TAKE: case N_PUT_ADD: return move_rows(p->op == N_PUT_ADD, pool + p->first, w, lanes);
     case N_MAXIMUM: case N_MINIMUM: extrema(p->op == N_MAXIMUM ? 1.0 : -1.0, pool + p->first, w, lanes); return 1;
     default: return 0;
     }
@@ -334,7 +336,8 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             break;
         case K_MAP: case K_ADD: execute_map(p, pool, w, lanes, regions); break;
         case K_FILL:
-            for (ssize k = 0; k < (ssize)p->n; k++) memcpy(w + (p->v + k) * lanes, w + p->a * lanes, (size_t)lanes * sizeof(double));
+            if (lanes == 1) fill((ssize)p->n, w[p->a], w + p->v);
+            else for (ssize k = 0; k < (ssize)p->n; k++) memcpy(w + (p->v + k) * lanes, w + p->a * lanes, (size_t)lanes * sizeof(double));
             break;
         case K_CHAIN: execute_chain(p, pool, w, lanes); break;
         case K_MATMUL:

@@ -58,6 +58,8 @@ static void loop_block(int op, ssize n, const double *x, const double *y, double
 static const fa_kernel *fa_kernels = kernels_baseline;
 static const fa_pair (*fa_pairs)[13] = pairs_baseline;
 static void (*fa_add_into)(ssize, const double *restrict, double *restrict) = add_into_baseline;
+static int (*fa_row_numbers)(ssize, const double *restrict, ssize, int32_t *restrict) = row_numbers_baseline;
+static int (*fa_from_whole)(ssize, const int64_t *restrict, double *restrict) = from_whole_baseline;
 
 /* Choose the kernels this processor can run, at most those of `level` (0 baseline, 1 AVX2, 2 AVX-512). */
 static const char *fa_dispatch(int level) {
@@ -68,12 +70,16 @@ static const char *fa_dispatch(int level) {
         fa_kernels = kernels_avx512;
         fa_pairs = pairs_avx512;
         fa_add_into = add_into_avx512;
+        fa_row_numbers = row_numbers_avx512;
+        fa_from_whole = from_whole_avx512;
         return "avx512";
     }
     if (level >= 1 && __builtin_cpu_supports("avx2")) {
         fa_kernels = kernels_avx2;
         fa_pairs = pairs_avx2;
         fa_add_into = add_into_avx2;
+        fa_row_numbers = row_numbers_avx2;
+        fa_from_whole = from_whole_avx2;
         return "avx2";
     }
 #endif
@@ -81,6 +87,8 @@ static const char *fa_dispatch(int level) {
     fa_kernels = kernels_baseline;
     fa_pairs = pairs_baseline;
     fa_add_into = add_into_baseline;
+    fa_row_numbers = row_numbers_baseline;
+    fa_from_whole = from_whole_baseline;
     return "baseline";
 }
 

@@ -14,7 +14,7 @@ from fastad._instructions cimport (
     Uses, matrix_bounds, operand_reach, times, view_bounds,
 )
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
-from fastad._tape cimport ensure_loops, execute
+from fastad._tape cimport ensure_loops, execute, from_whole
 from fastad.variable cimport observers
 
 from time import perf_counter_ns
@@ -381,7 +381,7 @@ cdef class Evaluator:
             if type(x) is ndarray and PyArray_TYPE(<ndarray>x) == NPY_INT64 and PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
                     and PyArray_ISBEHAVED_RO(<ndarray>x):
                 if not same_shape(<ndarray>x, <tuple>self.dims[k]) \
-                        or not whole_numbers(size, <const int64_t *>PyArray_DATA(<ndarray>x), w):
+                        or not from_whole(size, <const int64_t *>PyArray_DATA(<ndarray>x), w):
                     return -2
                 if self.region_of[k] >= 0:
                     region = self.region_of[k]

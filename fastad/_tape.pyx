@@ -39,6 +39,7 @@ cdef extern from "_kernels.h":
     void *fa_thread_tape
     int fa_count_bits(uint64_t w) noexcept nogil
     const char *fa_dispatch(int level) noexcept nogil
+    int (*fa_from_whole)(Py_ssize_t n, const int64_t *x, double *out) noexcept nogil
     void line_forward(int op, int accumulate, Py_ssize_t n, const double *x, Py_ssize_t sx, const double *y, Py_ssize_t sy,
                       double *v, Py_ssize_t sv) noexcept nogil
     void map_forward(int op, int accumulate, const int64_t *layout, const double *x, const double *y, double *v) noexcept nogil
@@ -636,6 +637,11 @@ cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, con
     """Execute instructions of a compiled function up to one that needs Python; the block kernels are in this module."""
     return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, pool, w, lanes, work,
                       <const fa_region *>regions)
+
+
+cdef bint from_whole(Py_ssize_t n, const int64_t *x, double *out) noexcept nogil:
+    """Copy integers; whether all are float64 numbers for certain."""
+    return fa_from_whole(n, x, out)
 
 
 # ---- this thread's tape; the loops of NumPy and SciPy ----------------------------------------------------------------

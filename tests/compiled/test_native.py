@@ -24,6 +24,30 @@ def test_rows(shape, positions):
     assert native(c, "grad") == (["take", "put_add"] if positions.size else [])
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 9])
+def test_many_rows_of_each_width(width):
+    x, weights = rng.normal(size=(40, width)), rng.normal(size=(1300, width))
+    f = lambda x, i: np.sum(np.sin(x[i]) * weights)   # noqa: E731
+    positions = [rng.integers(-40, 40, 1300), np.repeat(np.arange(26), 50), np.sort(rng.integers(0, 40, 1300))]
+    agree(f, *[(x, i) for i in positions])
+    gradient = fa.compile(f)
+    for i in positions:                               # added up in the order of the positions
+        want = np.full((40, width), -0.0)
+        np.add.at(want, i, np.cos(x)[i] * weights)
+        np.testing.assert_array_equal(gradient.grad(x, i), want)
+    positions[0][1000] = 40
+    with pytest.raises(IndexError, match="out of bounds"):
+        gradient.grad(x, positions[0])
+
+
+@pytest.mark.parametrize("n", [1, 511, 512, 700, 2000])
+@pytest.mark.parametrize("width", [2, 3, 4, 5, 7, 100])
+def test_short_rows_and_what_they_share(n, width):
+    x, y = rng.normal(size=(n, width)), rng.normal(size=n)
+    f = lambda x, y: np.sum(np.sum(x * x, axis=1) * (x * y[:, None]).sum(axis=1) + y)      # noqa: E731
+    agree(f, (x, y), (x + 1.0, -y))
+
+
 def test_position_of_one_row():
     agree(lambda x, y: np.sum(x[np.argmax(y)] ** 2), *[(rng.normal(size=(5, 3)), rng.normal(size=5)) for _ in range(3)])
 
