@@ -1,4 +1,4 @@
-# What arguments are: shapes, kinds, arrays that have not changed (part of _program.pyx).
+# What arguments and results are: shapes, kinds, arrays that have not changed, places (part of _program.pyx).
 
 cdef inline bint same_shape(ndarray x, tuple dims) noexcept:
     """Whether an array has a shape."""
@@ -30,3 +30,22 @@ cdef inline bint plain_numbers(tuple args, list whole) noexcept:
             return False
         k += 1
     return True
+
+
+cdef list results_in_regions(Evaluator e, list starts):
+    """For each result the region where it can be written for the caller, -1 for none; one is either read or written, and as large."""
+    cdef Py_ssize_t k, slot
+    cdef list found = []
+    ins = e.code.instructions
+    written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == K_LINE]) if av >= 2}
+    for region, shape in [*zip(e.region_of, e.dims), *zip(e.capture_region, e.capture_dims)]:
+        if region >= 0 and (region in written or e.code.regions[region][1] != np.prod(shape, dtype=np.int64)):
+            bad("a region")
+    for k in range(e.n_results):
+        slot = e.where[2 * (e.n_inputs + k)]
+        region = starts.index(slot) if slot in starts else -1
+        if region not in written or region in found or len(e.guards) \
+                or e.code.regions[region][1] != e.where[2 * (e.n_inputs + k) + 1]:
+            region = -1
+        found.append(region)
+    return found

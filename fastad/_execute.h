@@ -10,6 +10,7 @@
 
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
+#define MOST_IN_PARTS 64
 
 /* An argument or result that is read and written where the caller has it; `start` is the slot that it would begin at. */
 typedef struct { const double *data; int64_t start; } fa_region;
@@ -354,5 +355,28 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
         }
     }
     return last;
+}
+
+/* Instructions whose results are used up part by part, `parts` times, each time on the next part of what they work on: their slots
+ * go on by `steps` (v, a, b of each). Returns -1 when a signal has raised. */
+static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize parts, const int64_t *steps, const fa_scalar_instruction *scalars,
+                              const int64_t *pool, double *w, double *work, const fa_region *regions) {
+    fa_instruction part[MOST_IN_PARTS];
+    ssize numbers = 0, done = 0;
+    memcpy(part, code, (size_t)count * sizeof *part);
+    for (ssize k = 0; k < count; k++) numbers += (ssize)part[k].n;
+    for (ssize q = 0; q < parts; q++) {
+        for (ssize k = 0; q && k < count; k++) {
+            part[k].v += steps[3 * k];
+            part[k].a += steps[3 * k + 1];
+            part[k].b += steps[3 * k + 2];
+        }
+        if (fa_execute(part, 0, count, scalars, pool, w, 1, work, regions) < 0) return -1;
+        if ((done += numbers) > LONG_RUN) {
+            done = 0;
+            if (interrupted()) return -1;
+        }
+    }
+    return 0;
 }
 #endif

@@ -52,6 +52,17 @@ cdef class Code:
     cdef int call(self, Py_ssize_t k, Workspace space) except -1
 
 
+cdef class Window:
+    """Instructions that are executed part by part instead of one after the other."""
+    cdef readonly Py_ssize_t first, last        # what they stand for
+    cdef readonly object before, within, after  # instructions: before the parts, of each part, and afterwards
+    cdef readonly Py_ssize_t parts
+    cdef readonly object steps                  # how far v, a and b of each instruction go on from part to part
+    cdef readonly object pool                   # the code's, and what the instructions need beside it
+
+    cdef Py_ssize_t execute(self, Code code, Workspace space) noexcept nogil
+
+
 cdef class Evaluator:
     """A program with its arguments and results: loads inputs, executes, checks guards, makes the results."""
     cdef readonly Code code
@@ -67,7 +78,8 @@ cdef class Evaluator:
     cdef list result_region                     # the same for results
     cdef bint direct                            # whether one has any
     cdef list capture_region                    # the same for captured arrays
-    cdef readonly object stops                  # those of the code, and where guards are looked at on the way
+    cdef readonly object stops                  # those of the code, and where guards are looked at or windows begin
+    cdef readonly list windows                  # what is executed part by part
     cdef const int64_t *_stops
     cdef const int64_t *_guards
     cdef const double *_expected

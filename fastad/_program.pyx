@@ -14,7 +14,7 @@ from fastad._instructions cimport (
     Uses, matrix_bounds, operand_reach, times, view_bounds,
 )
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
-from fastad._tape cimport ensure_loops, execute, from_whole
+from fastad._tape cimport ensure_loops, execute, execute_parts, from_whole
 from fastad.variable cimport observers
 
 from time import perf_counter_ns
@@ -41,6 +41,7 @@ cdef object tracing = variable.in_python
 cdef object clock = perf_counter_ns
 
 cdef enum:
+    MOST_IN_PARTS = 64                # as in _execute.h
     CACHE_LINE = 64
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
@@ -157,13 +158,18 @@ cdef class Code:
         """Run the instructions: all, unless a guard that is looked at on the way does not hold."""
         cdef const void *regions = NULL
         cdef const int64_t *stops = e._stops
+        cdef Window window = None
         cdef Py_ssize_t at = 0, stop, k = 0, checked = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
         if space.lanes == 1:
             regions = space.regions
         space.errors, space.failing = None, False
         while at < n:
             stop = stops[k]
-            if stops[k + 1]:
+            if window is not None:
+                with nogil:
+                    at = window.execute(self, space)
+                window = None
+            elif stops[k + 1]:
                 with nogil:
                     at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
             else:
@@ -182,6 +188,8 @@ cdef class Code:
                 at += 1
             elif stops[k] == 0:
                 PyErr_CheckSignals()
+            elif stops[k] < 0:
+                window = e.windows[-1 - stops[k]]
             else:
                 if e.failed_among(space, 0, checked, stops[k] - 2) >= 0:
                     return 0
@@ -256,8 +264,7 @@ cdef class Code:
 
 include "_stops.pxi"
 include "_checking.pxi"
-
-
+include "_windows.pxi"
 include "_arguments.pxi"
 include "_rows.pxi"
 
@@ -286,10 +293,7 @@ cdef class Evaluator:
         self.results = [(shape, np.ascontiguousarray(slots, np.int64)) for shape, slots in results]
         self.guards = np.ascontiguousarray(guards, np.int64)
         self.expected = np.ascontiguousarray(expected, np.float64)
-        self.stops = code.stops
-        if len(self.guards) and code.work > CHECK:
-            self.stops = stops(code.instructions, ready_after(code.instructions, code.scalars, self.guards))
-        self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
+        self.in_parts([])
         self._guards = <const int64_t *>PyArray_DATA(<ndarray>self.guards)
         self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
         self.n_inputs, self.n_results = len(inputs), len(results)
@@ -326,26 +330,17 @@ cdef class Evaluator:
         starts = [slot for slot, _ in code.regions]
         self.region_of = [starts.index(slot) if slot in starts and np.prod(shape) else -1 for slot, shape in inputs]
         self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
-        self._results_in_regions(starts)
-
-    def _results_in_regions(self, list starts):
-        """Find the results that can be written where the caller wants them; a region is either read or written, and as large."""
-        cdef Py_ssize_t k, slot
-        ins = self.code.instructions
-        written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == K_LINE]) if av >= 2}
-        read = [*zip(self.region_of, self.dims), *zip(self.capture_region, self.capture_dims)]
-        for region, shape in read:
-            if region >= 0 and (region in written or self.code.regions[region][1] != np.prod(shape, dtype=np.int64)):
-                bad("a region")
-        self.result_region = []
-        for k in range(self.n_results):
-            slot = self.where[2 * (self.n_inputs + k)]
-            region = starts.index(slot) if slot in starts else -1
-            if region not in written or region in self.result_region or len(self.guards) \
-                    or self.code.regions[region][1] != self.where[2 * (self.n_inputs + k) + 1]:
-                region = -1
-            self.result_region.append(region)
+        self.result_region = results_in_regions(self, starts)
         self.direct = any(region >= 0 for region in self.result_region)
+
+    def in_parts(self, list windows):
+        """Execute some instructions part by part from now on; not while another thread uses the evaluator."""
+        code, ready = self.code, ()
+        if len(self.guards) and code.work > CHECK:
+            ready = ready_after(code.instructions, code.scalars, self.guards)
+        self.windows = windows
+        self.stops = stops(code.instructions, ready, windows) if windows or len(ready) else code.stops
+        self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
 
     def __dealloc__(self):
         PyMem_RawFree(self.where)

@@ -19,16 +19,25 @@ def costs(instructions):
     return np.maximum(instructions["n"] * count, 1)
 
 
-def stops(instructions, ready=()):
+def stops(instructions, ready=(), windows=()):
     """Where execution stops, as triples: before which instruction, whether the way there is long, and what for.
 
     That is 0 (signals), 1 (a call), or 2 and how many guards are to be looked at; `ready` says for each guard after how many
-    instructions it can be, and rises.
+    instructions it can be, and rises. -1 and lower: the way to the next stop is the first, second... window.
     """
     cost = costs(instructions)
-    rows, work, unchecked, checked = [], 0, 0, 0
+    rows, work, unchecked, checked, past = [], 0, 0, 0, 0
+    begins = {window.first: number for number, window in enumerate(windows)}
     for k, kind in enumerate(instructions["kind"].tolist()):
-        if kind == 2 or kind == 11:                   # the lines of a run go with it
+        if kind == 2 or kind == 11 or k < past:       # the lines of a run go with it
+            continue
+        if past == k > 0:
+            rows += [k, 1, 0]
+            work = 0
+        if k in begins:
+            past = windows[begins[k]].last
+            rows += [k, work > SHORT, -1 - begins[k]]
+            unchecked, work = CHECK + 1, LONG
             continue
         if unchecked > CHECK and checked < len(ready) and ready[checked] <= k:
             checked = int(np.searchsorted(ready, k, side="right"))

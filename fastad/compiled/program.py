@@ -9,6 +9,7 @@ import numpy as np
 from .._instructions import KINDS
 from .._program import Code, Evaluator
 from .listing import OPCODE, Listing
+from .parts import in_parts
 from .passes.blocks import simplify_blocks
 from .passes.chains import join_chains
 from .passes.dead import drop_dead
@@ -63,6 +64,7 @@ class Program:
                  pattern: Pattern | None = None) -> None:
         self.kind, self.evaluator, self.statistics, self.path = kind, evaluator, statistics, path
         self.pattern = pattern
+        in_parts(evaluator)
         self.n_records = int(statistics["records"])
         self.n_instructions = int(statistics["instructions"])
 
