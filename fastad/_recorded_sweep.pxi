@@ -117,23 +117,31 @@ cdef class _Recorder(_Partials):
         cdef const int64_t *p = axes(self.tape, w, one)
         cdef Layout out = axis_layout(p, 1), a = axis_layout(p, 2), b = axis_layout(p, 3)
         cdef bint x = self.reads_active(w, False), y = w.b >= 0 and self.reads_active(w, True)
+        cdef Py_ssize_t at = w.dst, at_a = w.a, at_b = w.b
+        cdef Grid grid
         cdef Term g
         cdef const Program *q
-        if not (x or y) or not self.reached(w.dst, out):
+        if not (x or y) or not self.reached(at, out):
             return 0
-        g = self.adjoint_of(w.dst, out)
+        if self.narrowed(at, out, &grid):             # the rest is nothing
+            if x:
+                self.touch(at_a, a)
+            if y:
+                self.touch(at_b, b)
+            out, a, b = on_grid(&grid, out, &at), on_grid(&grid, a, &at_a), on_grid(&grid, b, &at_b)
+        g = self.adjoint_of(at, out)
         q = program_of(w.op)
         self.shape = out
         self.time += 1
         if g.slot >= 0:
-            self.x = self.operand_at(w.a, a, w.flags & CONSTANT_A != 0)
+            self.x = self.operand_at(at_a, a, w.flags & CONSTANT_A != 0)
             if w.b >= 0:
-                self.y = self.operand_at(w.b, b, w.flags & CONSTANT_B != 0)
-            self.v = self.operand_at(w.dst, out, False)
+                self.y = self.operand_at(at_b, b, w.flags & CONSTANT_B != 0)
+            self.v = self.operand_at(at, out, False)
         if x:
-            self.contribute(w.a, a, self.contribution(q, q.dx, g, a) if g.slot >= 0 else g)
+            self.contribute(at_a, a, self.contribution(q, q.dx, g, a) if g.slot >= 0 else g)
         if y:
-            self.contribute(w.b, b, self.contribution(q, q.dy, g, b) if g.slot >= 0 else g)
+            self.contribute(at_b, b, self.contribution(q, q.dy, g, b) if g.slot >= 0 else g)
         return 0
 
     cdef int moved(self, Wide *w) except -1:
@@ -226,9 +234,10 @@ cdef class _Recorder(_Partials):
         cdef Tape t = self.tape
         cdef Py_ssize_t B = t.pool[w.layout], M = t.pool[w.layout + 1], N = t.pool[w.layout + 2], K = t.pool[w.layout + 3]
         cdef Py_ssize_t s[9]
-        cdef Py_ssize_t k
+        cdef Py_ssize_t k, at = w.dst, at_a = w.a, at_b = w.b
         cdef Layout out, a, b
         cdef bint x = self.reads_active(w, False), y = self.reads_active(w, True)
+        cdef Grid grid
         cdef Term g, c = no_term()
         for k in range(9):
             s[k] = t.pool[w.layout + 4 + k]
@@ -236,19 +245,30 @@ cdef class _Recorder(_Partials):
             return 0
         out = cube(B, M, N, s[0], s[1], s[2])
         a, b = cube(B, M, K, s[3], s[4], s[5]), cube(B, K, N, s[6], s[7], s[8])
-        if not (x or y) or not self.reached(w.dst, out):
+        if not (x or y) or not self.reached(at, out):
             return 0
-        g = self.adjoint_of(w.dst, out)
+        if self.narrowed(at, out, &grid):             # the rest is nothing
+            if x:
+                self.touch(at_a, a)
+            if y:
+                self.touch(at_b, b)
+            out, N = on_grid(&grid, out, &at), grid.count[2]
+            at_a += grid.start[0] * s[3] + grid.start[1] * s[4]
+            at_b += grid.start[0] * s[6] + grid.start[2] * s[8]
+            B, M = grid.count[0], grid.count[1]
+            a = cube(B, M, K, max(grid.step[0], 1) * s[3], max(grid.step[1], 1) * s[4], s[5])
+            b = cube(B, K, N, max(grid.step[0], 1) * s[6], s[7], max(grid.step[2], 1) * s[8])
+        g = self.adjoint_of(at, out)
         if x:
             self.shape = a
             if g.slot >= 0:
-                c = self.matrix_product(g, out, self.operand_at(w.b, b, w.flags & CONSTANT_B != 0), False)
-            self.contribute(w.a, a, c)
+                c = self.matrix_product(g, out, self.operand_at(at_b, b, w.flags & CONSTANT_B != 0), False)
+            self.contribute(at_a, a, c)
         if y:
             self.shape = b
             if g.slot >= 0:
-                c = self.matrix_product(g, out, self.operand_at(w.a, a, w.flags & CONSTANT_A != 0), True)
-            self.contribute(w.b, b, c)
+                c = self.matrix_product(g, out, self.operand_at(at_a, a, w.flags & CONSTANT_A != 0), True)
+            self.contribute(at_b, b, c)
         return 0
 
     cdef Term turned(self, Term c, Layout shape, int p, int q, int r, int s=-1) except *:

@@ -14,6 +14,29 @@ cdef struct Term:
     bint reduced                      # summed already over the axes that the operand is broadcast along
 
 
+cdef struct Grid:
+    Py_ssize_t start[64]              # of each axis of a view: the first element
+    Py_ssize_t step[64]               # every so many
+    Py_ssize_t count[64]
+
+
+cdef inline Py_ssize_t divisor(Py_ssize_t m, Py_ssize_t n) noexcept:
+    """The greatest common divisor."""
+    while n:
+        m, n = n, m % n
+    return m
+
+
+cdef Layout on_grid(const Grid *grid, Layout l, Py_ssize_t *first):
+    """The part of a view that is on a grid; `first` is moved there."""
+    cdef Py_ssize_t steps[64]
+    cdef Py_ssize_t d
+    for d in range(l.ndim):
+        first[0] += grid.start[d] * l.dims[l.ndim + d]
+        steps[d] = max(grid.step[d], 1) * l.dims[l.ndim + d]
+    return make_layout(l.ndim, grid.count, steps)
+
+
 cdef inline Term number(double c) noexcept:
     cdef Term t
     t.slot, t.value, t.layout, t.constant, t.maybe, t.reduced = 0, c, NULL, True, False, False
@@ -411,6 +434,34 @@ cdef class _References:
         for k in range(l.size):
             refs[k] = self.adjoint[refs[k] - self.base]
         return self.gathered(refs, l, True)
+
+    cdef bint narrowed(self, Py_ssize_t first, Layout l, Grid *grid) except -1:
+        """The smallest grid that has all elements of a view with an adjoint, if that is smaller than the view."""
+        cdef Py_ssize_t d, k, rest, i, last, n = l.ndim, present = 0, size = 1
+        cdef int64_t *slots = self.buffer(0, l.size)
+        slots_into(first - self.base, l, slots)
+        for k in range(l.size):
+            present += self.adjoint[slots[k]] != 0
+        if present == 0 or present == l.size:
+            return False
+        for d in range(n):
+            grid.count[d] = 0
+        for k in range(l.size):
+            if self.adjoint[slots[k]] == 0:
+                continue
+            rest = k
+            for d in range(n - 1, -1, -1):
+                i, rest = rest % l.dims[d], rest // l.dims[d]
+                if grid.count[d] == 0:
+                    grid.start[d], grid.step[d], grid.count[d] = i, 0, 1
+                    continue
+                last = max(grid.start[d] + grid.step[d] * (grid.count[d] - 1), i)
+                grid.step[d] = divisor(grid.step[d], abs(i - grid.start[d]))
+                grid.start[d] = min(grid.start[d], i)
+                grid.count[d] = (last - grid.start[d]) // grid.step[d] + 1 if grid.step[d] else 1
+        for d in range(n):
+            size *= grid.count[d]
+        return size < l.size
 
     cdef Term operand_at(self, Py_ssize_t first, Layout l, bint constant):
         """The values of a view at this point of the sweep."""

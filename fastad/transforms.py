@@ -113,23 +113,41 @@ def flowing(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
     return sum([np.sum(variable.call_row("flow", x, y)) for x, y in zip(xs, ys, strict=True)], 0.0)
 
 
-def recorded_push(outputs: Sequence[Any], inputs: list[Any], directions: Sequence[Any],
-                  exact: bool = False) -> list[Any]:
-    """Tangents that can be differentiated again, by the transpose of the transpose.
+class Transposed:
+    """What pulls adjoints of outputs back, as records that are linear in the adjoints: its transpose gives tangents.
 
     What is pulled back for adjoints u of the outputs is linear in u; so the pull of its inner product with the tangents
-    of the inputs is the tangent of the outputs, whatever u is. It is zero where nothing moves, and nothing if `exact`.
+    of the inputs is the tangent of the outputs, whatever u is.
     """
-    live = variable.is_tracing()
-    ys = [y for y in outputs if variable.is_recorded(y)]
-    us = [variable.input_variable(np.ones(y.shape)) for y in ys]
-    pulled = variable.recorded_pull(ys, us, inputs, live=live)
-    pairs = [(g, d) for g, d in zip(pulled, directions, strict=True) if g is not None]
-    total = flowing(*zip(*pairs, strict=True)) if pairs else 0.0
-    found = iter(variable.recorded_pull([total], [ONE], us, live=live, exact=exact))
-    made = [next(found) if variable.is_recorded(y) else None for y in outputs]
-    return [np.full(np.shape(y), -0.0 if exact else 0.0) if y_dot is None else y_dot
-            for y, y_dot in zip(outputs, made, strict=True)]
+
+    def __init__(self, outputs: Sequence[Any], inputs: list[Any]) -> None:
+        self.outputs, self.live = outputs, variable.is_tracing()
+        ys = [y for y in outputs if variable.is_recorded(y)]
+        self.us = [variable.input_variable(np.ones(y.shape)) for y in ys]
+        self.pulled = variable.recorded_pull(ys, self.us, inputs, live=self.live)
+
+    def tangents(self, directions: Sequence[Any], exact: bool = False) -> list[Any]:
+        """Tangents of the outputs that can be differentiated again; zero where nothing moves, and nothing if `exact`."""
+        pairs = [(g, d) for g, d in zip(self.pulled, directions, strict=True) if g is not None]
+        total = flowing(*zip(*pairs, strict=True)) if pairs else 0.0
+        return self.pushed([total], [ONE], exact)
+
+    def columns(self, directions: Sequence[Any]) -> list[Any]:
+        """The same for directions that are constants, most of them nothing: nothing is recorded for these."""
+        return self.pushed(self.pulled, directions, False)
+
+    def pushed(self, linear: Sequence[Any], seeds: Sequence[Any], exact: bool) -> list[Any]:
+        """The pull of what is linear in u."""
+        found = iter(variable.recorded_pull(list(linear), list(seeds), self.us, live=self.live, exact=exact))
+        made = [next(found) if variable.is_recorded(y) else None for y in self.outputs]
+        return [np.full(np.shape(y), -0.0 if exact else 0.0) if y_dot is None else y_dot
+                for y, y_dot in zip(self.outputs, made, strict=True)]
+
+
+def recorded_push(outputs: Sequence[Any], inputs: list[Any], directions: Sequence[Any],
+                  exact: bool = False) -> list[Any]:
+    """Tangents of outputs that can be differentiated again, for these tangents of the inputs."""
+    return Transposed(outputs, inputs).tangents(directions, exact)
 
 
 def check_function(name: str, f: Any) -> None:

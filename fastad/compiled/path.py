@@ -239,11 +239,11 @@ class Path:
         by_columns = structure.by_columns if structure else m > sum(sizes)
         seeds = structure.seeds(-0.0) if structure else np.where(np.eye(min(m, sum(sizes))) > 0.0, 1.0, -0.0)
         sums = []
+        transposed = transforms.Transposed([y], active) if by_columns else None
         for seed in seeds:                            # other directions are nothing, not zero
-            if by_columns:
+            if transposed:
                 parts = np.split(seed, np.cumsum(sizes)[:-1])
-                sums += transforms.recorded_push([y], active, [part.reshape(np.shape(x))
-                                                               for part, x in zip(parts, active, strict=True)])
+                sums += transposed.columns([part.reshape(np.shape(x)) for part, x in zip(parts, active, strict=True)])
             else:
                 sums += self.pulled([y], [seed.reshape(np.shape(y))])
         order = np.arange(m * sum(sizes)).reshape(-1, m).T.reshape(-1) if by_columns else None
