@@ -338,7 +338,7 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
         case K_MAP: case K_ADD: execute_map(p, pool, w, lanes, regions); break;
         case K_FILL:
             if (lanes == 1) fill((ssize)p->n, w[p->a], w + p->v);
-            else for (ssize k = 0; k < (ssize)p->n; k++) memcpy(w + (p->v + k) * lanes, w + p->a * lanes, (size_t)lanes * sizeof(double));
+            else tile((ssize)p->n * lanes, w + p->a * lanes, lanes, 0, w + p->v * lanes);
             break;
         case K_CHAIN: execute_chain(p, pool, w, lanes); break;
         case K_MATMUL:

@@ -30,7 +30,7 @@ cdef class Trace:
 
     def __cinit__(self):
         self.inputs, self.captures, self.frozen = [], [], []
-        self.seen, self.known, self.held = [], {}, set()
+        self.seen, self.known, self.held, self.owned = [], {}, set(), []
 
     def input(self, value, kind="float"):
         """A Variable (kind "float") or Discrete ("int", "bool") that stands for an argument."""
@@ -110,6 +110,16 @@ cdef class Trace:
         now = np.asarray(array, np.float64).reshape(-1)
         if not np.array_equal(now, np.asarray(self.tape.value[slot:slot + now.size]), equal_nan=True):
             raise TraceError(CHANGED)
+
+    def constant(self, value):
+        """Numbers that the trace's owner has made, as a Variable: constants of the program, not read anew."""
+        return new_span(self.tape, value)
+
+    def own(self, array):
+        """Let an array that the trace's owner has made, and nobody can change, select elements without a comparison in each replay."""
+        self.owned.append(array)                      # so that no other array comes to stand in its place
+        self.held.add(key_of(array))
+        return array
 
     def close(self):
         """Let go of the tape; what was asked for before stays."""

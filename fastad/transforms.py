@@ -127,7 +127,7 @@ class Transposed:
         self.pulled = variable.recorded_pull(ys, self.us, inputs, live=self.live)
 
     def tangents(self, directions: Sequence[Any], exact: bool = False) -> list[Any]:
-        """Tangents of the outputs that can be differentiated again; zero where nothing moves, and nothing if `exact`."""
+        """Tangents that can be differentiated again; zero where nothing moves, and nothing if `exact`."""
         pairs = [(g, d) for g, d in zip(self.pulled, directions, strict=True) if g is not None]
         total = flowing(*zip(*pairs, strict=True)) if pairs else 0.0
         return self.pushed([total], [ONE], exact)

@@ -21,7 +21,8 @@ cdef class Trace:
     cdef readonly list frozen         # (array, private copy): a replay is valid only while they are equal
     cdef list seen                    # guards: (record, slot, float or array)
     cdef dict known                   # captured array -> its Discrete
-    cdef set held                     # what is frozen already
+    cdef set held                     # what is frozen already, or need not be:
+    cdef list owned                   # arrays that nobody else has
     cdef readonly bint has_leaves     # whether a leaf from outside is among the captures: its gradient has no way out
     cdef Tape outer                   # the thread's tape before
 

@@ -212,7 +212,7 @@ class Path:
         active = self.active
         found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True,
                                        exact=exact)
-        return [np.full(np.shape(x), -0.0 if exact else 0.0) if g is None else g
+        return [self.trace.constant(np.full(np.shape(x), -0.0 if exact else 0.0)) if g is None else g
                 for g, x in zip(found, active, strict=True)]
 
     def further(self, likes: Sequence[Any]) -> list[Any]:
@@ -246,8 +246,9 @@ class Path:
                 sums += transposed.columns([part.reshape(np.shape(x)) for part, x in zip(parts, active, strict=True)])
             else:
                 sums += self.pulled([y], [seed.reshape(np.shape(y))])
-        order = np.arange(m * sum(sizes)).reshape(-1, m).T.reshape(-1) if by_columns else None
-        return [], [chosen(sums, structure.index if structure else order)]
+        if structure or not by_columns:
+            return [], [self.chosen(sums, structure)]
+        return [], [np.reshape(np.reshape(self.chosen(sums), (-1, m)).T, -1)]
 
     def _record_hessian(self) -> tuple[list[Any], list[Any]]:
         """The elements of the Hessian with respect to the one active input."""
@@ -255,7 +256,14 @@ class Path:
         structure, shape = self._find_structure("hessian"), np.shape(self.active[0])
         seeds = structure.seeds(-0.0) if structure else np.where(np.eye(self.active[0].size) > 0.0, 1.0, -0.0)
         sums = [self.pulled(self.grad, [seed.reshape(shape)])[0] for seed in seeds]
-        return [], [chosen(sums, structure.index if structure else None)]
+        return [], [self.chosen(sums, structure)]
+
+    def chosen(self, parts: Sequence[Any], structure: Compressed | None = None) -> Any:
+        """The elements of sums that tell a matrix, all where it is dense; numbers, none of which is -0.0."""
+        flat = [np.reshape(part if variable.is_recorded(part) else self.trace.constant(variable.value_of(part)), -1)
+                for part in parts]
+        everything = np.concatenate(flat) if flat else self.trace.constant(np.empty(0))
+        return (everything if structure is None else everything[self.trace.own(structure.index)]) + 0.0
 
     def _record_jvp(self) -> tuple[list[Any], list[Any]]:
         tangents = self.further(self.active)
@@ -291,12 +299,6 @@ def dtype_of(y: Any, place: Any, function: Function) -> Any:
         raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; "
                         "numbers, arrays and containers of them are needed")
     return dtype if dtype.kind in "iub" else np.dtype(np.float64)
-
-
-def chosen(parts: Sequence[Any], index: Any) -> Any:
-    """Elements of arrays that follow one another, all where there is no index; numbers, none of which is -0.0."""
-    everything = np.concatenate([np.empty(0), *[np.reshape(part, -1) for part in parts]])
-    return (everything if index is None else everything[index]) + 0.0
 
 
 def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:
