@@ -166,17 +166,23 @@ def fewest(colourings: Sequence[Any]) -> Any:
 
 
 def compress_jacobian(pattern: Pattern) -> Compressed | None:
-    """Directions for a Jacobian: of rows, or of columns where these are fewer; None where looking takes too long."""
-    across = pattern.transposed
-    if max(steps(pattern), steps(across)) > MOST_STEPS:
-        return None
-    by_rows, by_columns = [
-        fewest([distinct_rows(order, one.indptr, one.indices, other.indptr, other.indices) for order in orders(one)])
-        for one, other in ((pattern, across), (across, pattern))]
-    if by_rows.max(initial=-1) <= by_columns.max(initial=-1):
-        return Compressed(pattern, False, by_rows, by_rows[pattern.rows] * np.int64(pattern.shape[1]) + pattern.indices)
-    return Compressed(pattern, True, by_columns,
-                      by_columns[pattern.indices] * np.int64(pattern.shape[0]) + pattern.rows)
+    """Directions for a Jacobian: of rows, or of columns where these are fewer; None where looking takes too long.
+
+    Rows that meet in a column need as many colours. Where that is one for each row or column, nobody looks for fewer.
+    """
+    across, best = pattern.transposed, None
+    for by_columns, one, other in ((False, pattern, across), (True, across, pattern)):
+        least = int(np.diff(other.indptr).max(initial=0))
+        if least >= (min(pattern.shape) if best is None else best.count):
+            continue
+        if steps(one) > MOST_STEPS:
+            return None
+        colour = fewest([distinct_rows(order, one.indptr, one.indices, other.indptr, other.indices)
+                         for order in orders(one)])
+        if best is None or int(colour.max(initial=-1)) + 1 < best.count:
+            own, there = (pattern.indices, pattern.rows) if by_columns else (pattern.rows, pattern.indices)
+            best = Compressed(pattern, by_columns, colour, colour[own] * np.int64(one.shape[1]) + there)
+    return best
 
 
 def compress_symmetric(pattern: Pattern) -> Compressed | None:
