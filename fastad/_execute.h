@@ -11,6 +11,7 @@
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
 #define MOST_IN_PARTS 64
+#define TILE 8         /* numbers of a cache line */
 
 /* An argument or result that is read and written where the caller has it; `start` is the slot that it would begin at. */
 typedef struct { const double *data; int64_t start; } fa_region;
@@ -176,6 +177,14 @@ static void add_columns(ssize n, ssize width, const double *x, ssize sx, double 
     for (; k < n; k++) for (ssize j = 0; j < width; j++) v[j] += x[k * sx + j];
 }
 
+/* The axes of a layout without the last two, and one of length 1 for the walk. */
+static void without_rows(const int64_t *layout, int64_t *outer) {
+    const ssize nd = (ssize)layout[0], r = nd - 2;
+    outer[0] = r + 1;
+    for (ssize j = 0; j < 4; j++)
+        for (ssize d = 0; d <= r; d++) outer[1 + j * (r + 1) + d] = d < r ? layout[1 + j * nd + d] : 1;
+}
+
 /* v += sums of f(x, y) over one axis of matrices with short rows, where a call for each row would cost more than the row:
  * over each row, or down the columns. Whether it was such a map. */
 static int add_matrices(int op, const int64_t *layout, const double *x, const double *y, double *v) {
@@ -187,10 +196,8 @@ static int add_matrices(int op, const int64_t *layout, const double *x, const do
     const ssize width = (ssize)n[last], some = op == OP_positive ? (ssize)n[r] : RUN_STRIP / width;
     const int dense = sx[r] == width && (!y || sy[r] == width);
     double made[RUN_STRIP];
-    int64_t outer[4 * MAX_DIMS + 5];                  /* the axes without the last two, and one of length 1 for the walk */
-    outer[0] = r + 1;
-    for (ssize j = 0; j < 4; j++)
-        for (ssize d = 0; d <= r; d++) outer[1 + j * (r + 1) + d] = d < r ? layout[1 + j * nd + d] : 1;
+    int64_t outer[4 * MAX_DIMS + 5];
+    without_rows(layout, outer);
     fa_walk w;
     walk_start(&w, outer);
     do for (ssize k = 0; k < (ssize)n[r]; k += some) {
@@ -211,6 +218,29 @@ static int add_matrices(int op, const int64_t *layout, const double *x, const do
     return 1;
 }
 
+/* v = matrices whose columns are in a row in x: a cache line of each column at a time. Whether it was such a map. */
+static int copy_columns(const int64_t *layout, const double *x, double *v) {
+    const ssize nd = (ssize)layout[0];
+    const int64_t *n = layout + 1, *sv = n + nd, *sx = sv + nd;
+    if (nd < 2) return 0;
+    const ssize row = sx[nd - 1] == 1 ? nd - 1 : nd - 2, column = 2 * nd - 3 - row;       /* the axes along x and along v */
+    if (sx[row] != 1 || sv[column] != 1 || sv[row] == 1) return 0;
+    int64_t outer[4 * MAX_DIMS + 5];
+    without_rows(layout, outer);
+    fa_walk w;
+    walk_start(&w, outer);
+    do for (ssize i = 0; i < (ssize)n[row]; i += TILE) {
+        const ssize m = (ssize)n[row] - i < TILE ? (ssize)n[row] - i : TILE;
+        for (ssize j = 0; j < (ssize)n[column]; j++) {
+            const double *from = x + w.x + i + j * sx[column];
+            double *to = v + w.v + i * sv[row] + j;
+            for (ssize k = 0; k < m; k++) to[k * sv[row]] = from[k];
+        }
+    }
+    while (walk_next(&w, outer));
+    return 1;
+}
+
 /* A map over the layout in the pool; with lanes these are one more axis, the innermost. */
 static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes, const fa_region *regions) {
     const int64_t *layout = pool + p->first;
@@ -218,6 +248,8 @@ static void execute_map(const fa_instruction *p, const int64_t *pool, double *w,
     if (lanes == 1 && p->kind == K_ADD
         && add_matrices(p->op, layout, operand_at(p->a, p->ra, regions, w, 1),
                         p->b >= 0 ? operand_at(p->b, p->rb, regions, w, 1) : 0, w + p->v)) return;
+    if (lanes == 1 && p->kind == K_MAP && p->op == OP_positive
+        && copy_columns(layout, operand_at(p->a, p->ra, regions, w, 1), w + p->v)) return;
     if (lanes > 1) {
         const int64_t nd = layout[0];
         wider[0] = nd + 1;

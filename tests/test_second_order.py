@@ -692,8 +692,10 @@ def test_misuse_is_named():
 
 
 @pytest.mark.parametrize(("f", "part"), [
-    (lambda x: np.sin(x) * x, (slice(1, 40, 3), slice(None))), (lambda x: np.exp(x @ x.T), (slice(0, 2), slice(5, 60, 5))),
-    (lambda x: np.cumsum(x * x[::-1], axis=0), (7, 3)), (lambda x: x[:, None, :2] * x[None, :, 1:3], (slice(4, 9, 4), 3, 1)),
+    (lambda x: np.sin(x) * x, (slice(1, 40, 3), slice(None))),
+    (lambda x: np.exp(x @ x.T), (slice(0, 2), slice(5, 60, 5))),
+    (lambda x: np.cumsum(x * x[::-1], axis=0), (7, 3)),
+    (lambda x: x[:, None, :2] * x[None, :, 1:3], (slice(4, 9, 4), 3, 1)),
     (lambda x: np.stack([x, x]) @ np.tanh(x.T), (1, slice(2, 40, 19), slice(None, None, 20))),
     (lambda x: np.sum(x, axis=1, keepdims=True) / x, (slice(None, None, 30), 2)),
 ], ids=["steps", "matmul", "element", "broadcast", "stack of matmuls", "sums"])

@@ -260,8 +260,8 @@ class Path:
 
     def chosen(self, parts: Sequence[Any], structure: Compressed | None = None) -> Any:
         """The elements of sums that tell a matrix, all where it is dense; numbers, none of which is -0.0."""
-        flat = [np.reshape(part if variable.is_recorded(part) else self.trace.constant(variable.value_of(part)), -1)
-                for part in parts]
+        kept = [part if variable.is_recorded(part) else self.trace.constant(variable.unguarded(part)) for part in parts]
+        flat = [np.reshape(part, -1) for part in kept]
         everything = np.concatenate(flat) if flat else self.trace.constant(np.empty(0))
         return (everything if structure is None else everything[self.trace.own(structure.index)]) + 0.0
 

@@ -85,6 +85,8 @@ class Form:
 
     def matrix_of(self, tree: Any, what: str) -> Array:
         """A row for each output and a column for each entry, from a Jacobian in this form."""
+        if self.is_vector and type(tree) is np.ndarray and tree.ndim == 2:
+            return tree
         parts = flatten_like(self.tree, tree, f"{self.name}: {what}")
         blocks = [np.asarray(part).reshape(-1, size) for part, size in zip(parts, self.sizes, strict=True)]
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)

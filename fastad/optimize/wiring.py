@@ -156,6 +156,8 @@ class Wired:
 
 def joined(outputs: Any) -> Value:
     """All entries of an array or a container, plain or Variables, in one row."""
+    if type(outputs) is np.ndarray and outputs.ndim == 1 and outputs.dtype != object:
+        return outputs
     leaves = [np.ravel(leaf) for leaf in flatten(outputs)[0]]
     row: Value = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
     return row
