@@ -26,6 +26,8 @@ include "_iterations.pxi"
 
 cdef enum:
     CHUNK = 256                       # step lengths that are asked for at a time
+    FEW = 1 << 10                     # rows that the history begins with
+    MANY = 1 << 18                    # and by which it grows at most: more take long to be cleared
     POLL = 1 << 21                    # many fits look for signals after so many numbers
 
 
@@ -149,7 +151,9 @@ cdef class Descent:
     """
     cdef Fit fit
     cdef double[::1] memory, table
-    cdef object log, bounds, lengths
+    cdef list columns                                 # the arrays behind `fit.log`, and that of the places, if any
+    cdef bint shown                                   # whether somebody else has views of them
+    cdef object bounds, lengths
 
     def __init__(self, x0, str kind, dict options, *, str accept="any", bounds=None, double sign=1.0, Py_ssize_t max_iter=1000,
                  double tol=1e-6, double ftol=-1.0, double xtol=-1.0, double max_time=INFINITY, bint path=False, lengths=None):
@@ -170,28 +174,44 @@ cdef class Descent:
         if s.n:
             memcpy(s.y, &x[0], s.n * sizeof(double))
         self.lengths, s.scheduled = lengths, lengths is not None
-        s.first_length = s.end_length = 0
-        s.width = COLUMNS + (s.n if path else 0)
-        s.room, self.log = 0, np.empty((0, s.width))
+        s.first_length = s.end_length = s.room = 0
+        self.columns = [np.empty(0) for _ in range(COLUMNS)] + [np.empty((0, s.n))] * path
         fit_begin(s)
         self.provide()
 
     cdef int provide(self) except -1:
         """See to it that the next call of tell finds a step length and room in the history."""
         cdef Fit *s = &self.fit
-        cdef Py_ssize_t last
-        if s.nit + 1 >= s.end_length:
-            last = s.nit + CHUNK
-            table = np.full(last - s.nit, s.rule.lr) if self.lengths is None else np.ascontiguousarray(self.lengths(s.nit, last), np.float64)
-            if table.shape != (last - s.nit,):
-                raise ValueError("descent: another number of step lengths than asked for")
-            self.table = table
-            s.lengths, s.first_length, s.end_length = &self.table[0], s.nit, last
+        if s.scheduled and s.nit + 1 >= s.end_length:
+            self.ask(s.nit, s.nit + CHUNK)
         if s.rows >= s.room:
-            log = np.empty((max(CHUNK, 2 * s.room), s.width))
-            log[:s.rows] = self.log[:s.rows]
-            self.log, s.room = log, log.shape[0]
-            s.log = <double *>PyArray_DATA(<ndarray>log)
+            self.grow(s.room + min(max(s.room, FEW), MANY))
+        return 0
+
+    cdef int ask(self, Py_ssize_t first, Py_ssize_t last) except -1:
+        """Ask for the step lengths of these iterations."""
+        cdef Fit *s = &self.fit
+        table = np.ascontiguousarray(self.lengths(first, last), np.float64)
+        if table.shape != (last - first,):
+            raise ValueError("descent: another number of step lengths than asked for")
+        self.table = table
+        s.lengths, s.first_length, s.end_length = &self.table[0], first, last
+        return 0
+
+    cdef int grow(self, Py_ssize_t room) except -1:
+        """Give the columns of the history room for so many rows, where they are if nobody else looks at them."""
+        cdef Fit *s = &self.fit
+        cdef Py_ssize_t k
+        if self.shown:
+            self.columns, self.shown = [column.copy() for column in self.columns], False
+        s.room = 0
+        for column in self.columns:
+            column.resize((room,) + column.shape[1:], refcheck=False)
+        for k in range(COLUMNS):
+            s.log[k] = <double *>PyArray_DATA(<ndarray>self.columns[k])
+        if len(self.columns) > COLUMNS:
+            s.places = <double *>PyArray_DATA(<ndarray>self.columns[COLUMNS])
+        s.room = room
         return 0
 
     def tell(self, double f, g):
@@ -236,7 +256,7 @@ cdef class Descent:
         while s.phase == EVALUATE and not left:
             self.provide()
             with nogil:
-                while s.phase == EVALUATE and s.nit + 1 < s.end_length and s.rows < s.room:
+                while s.phase == EVALUATE and (not s.scheduled or s.nit + 1 < s.end_length) and s.rows < s.room:
                     left = evaluate(port, evaluator, code, space, s.y, &f, s.gy)
                     if left:
                         break
@@ -314,18 +334,19 @@ cdef class Descent:
 
     @property
     def history(self):
-        """A row for the start and each iteration: value, norm of the gradient, length of the step, seconds, place."""
-        rows = self.log[:self.fit.rows]
-        rows.flags.writeable = False
-        return rows
+        """Values, norms of the gradient, lengths of the step, seconds, and places if wanted: one for the start and each iteration.
+
+        The arrays are those that the descent writes to, without what is not used yet; it goes on in others.
+        """
+        if not self.shown:
+            self.grow(self.fit.rows)
+            self.shown = True
+        return tuple(self.columns)
 
     def ask_all(self):
         """Ask for the step lengths of all iterations, before `many`."""
-        cdef Fit *s = &self.fit
-        if s.max_iter >= s.end_length:
-            self.table = np.full(s.max_iter + 1, s.rule.lr) if self.lengths is None \
-                else np.ascontiguousarray(self.lengths(0, s.max_iter + 1), np.float64)
-            s.lengths, s.first_length, s.end_length = &self.table[0], 0, self.table.shape[0]
+        if self.fit.scheduled:
+            self.ask(0, self.fit.max_iter + 1)
 
 
 include "_many.pxi"

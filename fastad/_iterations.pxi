@@ -25,8 +25,10 @@ cdef enum Verdict:
 cdef enum:
     ARMIJO_TRIES = 60
     WOLFE_TRIES = 40
-    COLUMNS = 4                       # of the history, before the places
+    COLUMNS = 4                       # of the history, beside the places
+    APART = 8                         # the clock is read once in so many evaluations, if these are
 
+cdef double QUICK = 1e-6              # as quick as this: seconds
 cdef double EPS = 2.220446049250313e-16
 cdef double SUFFICIENT = 1e-4         # c1 and c2 of the Wolfe conditions
 cdef double CURVATURE = 0.9
@@ -42,9 +44,9 @@ cdef struct Fit:
     Py_ssize_t n, nit, nfev, max_iter
     double sign                       # -1.0: go up
     double tol, ftol, xtol, max_time
-    const double *lengths             # step lengths of iterations [first_length, end_length)
+    const double *lengths             # step lengths of iterations [first_length, end_length), if they change
     Py_ssize_t first_length, end_length
-    bint scheduled                    # whether step lengths change
+    bint scheduled                    # whether they do
     bint fresh                        # the rule remembers nothing
     double *x                         # the point, value, gradient and norm of the (projected) gradient
     double *g
@@ -64,9 +66,11 @@ cdef struct Fit:
     double *low_g                     # wolfe: gradient at the better end of the interval; t, value and slope of both ends
     double low_t, low_f, low_d, high_t, high_f, high_d
     bint bracketed
-    double began, now
-    double *log                       # the history, row by row; NULL: none
-    Py_ssize_t rows, room, width
+    double began, now                 # when it did, and when the clock was read last
+    int since, apart                  # evaluations since then, and until it is read again
+    double *log[COLUMNS]              # the history: value, norm of the gradient, length of the step, time; NULL: none
+    double *places                    # n numbers for each row; NULL: none
+    Py_ssize_t rows, room
 
 
 cdef Py_ssize_t fit_size(const Fit *s) noexcept nogil:
@@ -88,6 +92,7 @@ cdef void fit_begin(Fit *s) noexcept nogil:
     s.reason, s.phase = RUNNING, EVALUATE
     s.best_f, s.best_norm, s.best_here, s.fresh = INFINITY, INFINITY, True, True
     s.began = s.now = fa_clock()
+    s.since, s.apart = 0, 1
     rule_reset(&s.rule)
     project(s, s.y)
 
@@ -301,7 +306,7 @@ cdef void propose(Fit *s) noexcept nogil:
     elif s.rule.kind == OUTSIDE:
         s.phase = STEP
     else:
-        rule_step(&s.rule, s.g, s.x, s.lengths[s.nit - s.first_length], s.d)
+        rule_step(&s.rule, s.g, s.x, length_now(s), s.d)
         search(s)
 
 
@@ -314,7 +319,7 @@ cdef void search(Fit *s) noexcept nogil:
         s.slope = dot(s.n, s.g, s.d)
         if not s.slope < 0.0 and s.rule.kind != OUTSIDE:
             rule_reset(&s.rule)
-            rule_step(&s.rule, s.g, s.x, s.lengths[s.nit - s.first_length], s.d)
+            rule_step(&s.rule, s.g, s.x, length_now(s), s.d)
             let_go(&s.rule, s.x, s.g, s.d)
             s.slope = dot(s.n, s.g, s.d)
         if not s.slope < 0.0:
@@ -342,13 +347,28 @@ cdef void try_place(Fit *s) noexcept nogil:
     s.phase = EVALUATE
 
 
+cdef inline double length_now(const Fit *s) noexcept nogil:
+    """The step length of this iteration."""
+    return s.lengths[s.nit - s.first_length] if s.scheduled else s.rule.lr
+
+
+cdef void look_at_clock(Fit *s) noexcept nogil:
+    """Read the clock, which takes as long as an evaluation of a small function, in each evaluation unless they are as quick."""
+    cdef double before = s.now
+    s.since += 1
+    if s.since >= s.apart:
+        s.now = fa_clock()
+        s.apart = APART if s.now - before < QUICK * s.since else 1
+        s.since = 0
+
+
 cdef void note(Fit *s) noexcept nogil:
     """Write down where the descent stands; the caller has seen to it that there is room."""
-    cdef double *row
-    s.now = fa_clock()
-    if s.log is not NULL and s.rows < s.room:
-        row = s.log + s.rows * s.width
-        row[0], row[1], row[2], row[3] = s.f, s.norm, s.length, s.now - s.began
-        if s.width > COLUMNS:
-            memcpy(row + COLUMNS, s.x, s.n * sizeof(double))
-        s.rows += 1
+    cdef Py_ssize_t k = s.rows
+    look_at_clock(s)
+    if s.log[0] is NULL or k >= s.room:
+        return
+    s.log[0][k], s.log[1][k], s.log[2][k], s.log[3][k] = s.f, s.norm, s.length, s.now - s.began
+    if s.places is not NULL:
+        memcpy(s.places + k * s.n, s.x, s.n * sizeof(double))
+    s.rows += 1

@@ -82,7 +82,8 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     cdef Input *inputs = NULL
     cdef Fit *s
     if n == 0 or starts.shape[1] != n or port.n != n or not 0 <= begin < end <= rows or lanes < 2 or cancel.shape[0] < 1 \
-            or like.fit.max_iter >= like.fit.end_length or like.fit.first_length != 0 or like.fit.rule.kind == OUTSIDE:
+            or like.fit.scheduled and (like.fit.max_iter >= like.fit.end_length or like.fit.first_length) \
+            or like.fit.rule.kind == OUTSIDE:
         raise ValueError("many: starts, step lengths and rows do not fit")
     for name, array in out.items():
         if len(array) != rows or array.ndim > 1 and array.shape[1] != n:
@@ -109,7 +110,7 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
         with nogil:
             for l in range(lanes):
                 lane[l].fit = like.fit
-                lane[l].fit.log = NULL
+                lane[l].fit.log[0] = lane[l].fit.places = NULL
                 fit_place(&lane[l].fit, memory + l * size)
                 enter(&lane[l], l, min(begin + l, end - 1), &starts[min(begin + l, end - 1), 0], space, inputs, evaluator.n_inputs)
                 lane[l].on = begin + l < end          # a lane too many computes with what another has

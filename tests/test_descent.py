@@ -131,3 +131,26 @@ def test_apply_writes_in_place_and_checks():
         Update("sdg", 3)
     with pytest.raises(ValueError, match=r"'betta1'.*beta1"):
         Update("adam", 3, betta1=0.5)
+
+
+def test_a_history_that_was_looked_at_stays():
+    """What `history` gives is the memory of the descent; it goes on in another."""
+    descent = _descent.Descent(np.array([3.0]), "sgd", {"lr": 1e-4}, max_iter=5000, path=True, tol=0.0)
+
+    def go_on(n):
+        while descent.nit < n:
+            x = descent.trial
+            descent.tell(float(x @ x), 2 * x)
+
+    go_on(100)
+    early = descent.history
+    kept = [column.copy() for column in early]
+    assert all(a is b for a, b in zip(early, descent.history, strict=True))
+    go_on(5000)
+    late = descent.history
+    assert [column.shape for column in late] == [(5001,)] * 4 + [(5001, 1)]
+    for before, copy, after in zip(early, kept, late, strict=True):
+        np.testing.assert_array_equal(before, copy)
+        np.testing.assert_array_equal(after[:101], copy)
+    np.testing.assert_array_equal(late[0], late[4][:, 0] ** 2)
+    assert np.all(np.diff(late[3]) >= 0.0)

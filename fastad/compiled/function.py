@@ -238,6 +238,8 @@ class Compiled(Replay):
 
     def shorten(self, kind: str, path: Path, arguments: Arguments) -> None:
         """Let the next call try this program first."""
+        if path.program(kind).evaluator in (self.quick_grad, self.quick_value):
+            return
         if any(leaf.kind not in (FLOAT, INT) for leaf in arguments.kinds):
             return                                    # the short way knows floating-point and whole numbers only
         if any(leaf.kind == INT for leaf in arguments.kinds):

@@ -158,9 +158,9 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
                       lengths=lengths_of(base, schedule, chosen, limits["max_iter"]), **limits)
     with report.shown(limits["max_iter"]):
         outcome = descend(descent, objective, limits, report.watch if report.watches else None, every, sides, cg_iter)
-    rows = descent.history
-    history = dict(zip(("fun", "grad_norm", "step", "time"), rows.T[:4].copy(), strict=True))
-    return report.result(descent.best, descent, outcome, history, rows[:, 4:].copy())
+    columns = descent.history
+    history = dict(zip(("fun", "grad_norm", "step", "time"), columns, strict=False))
+    return report.result(descent.best, descent, outcome, history, columns[4] if len(columns) > 4 else None)
 
 
 def search_of(method: str, accept: Any, bounds: Any) -> str | None:
@@ -236,11 +236,12 @@ class Report:
                       lambda x: self.objective(x)[0])
 
     def result(self, point: tuple[Array, float, Array], descent: Any, outcome: Any, history: dict[str, Array],
-               path: Array) -> Result:
-        """The result; `path` has the places of the history, or no columns."""
-        history["fun"] = self.sign * history["fun"]
-        if self.record_x:
+               path: Array | None) -> Result:
+        """The result; `path` has the places of the history, if somebody wants them."""
+        if self.sign < 0.0:
+            np.negative(history["fun"], out=history["fun"])
+        if self.record_x and path is not None:
             history["x"] = path
-        made = self.described(point, descent, path if path.shape[1] == 2 else None)
+        made = self.described(point, descent, path if path is not None and path.shape[1] == 2 else None)
         made.update(success=outcome.success, status=outcome.status, message=outcome.message, history=history)
         return made

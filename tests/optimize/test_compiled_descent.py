@@ -156,3 +156,29 @@ def test_an_audited_function_is_called_in_python():
 
     fa.minimize(fa.compile(f, audit=1), np.ones(2), lr=0.1, max_iter=5)
     assert len(calls) >= 5
+
+
+def test_millions_of_iterations_are_interrupted_at_once():
+    c = fa.compile(lambda x: x[0] ** 2 + x[1] ** 2)
+    late = []
+    for _ in range(3):
+        sent = []
+
+        def send(sent=sent):
+            sent.append(time.perf_counter())
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+        timer = threading.Timer(0.3, send)
+        timer.start()
+        result = fa.minimize(c, np.ones(2), lr=1e-12, tol=0.0, max_iter=10 ** 9, record_x=True)
+        late.append(time.perf_counter() - sent[0])
+        timer.join()
+        assert result.status == 6
+        assert result.history["x"].shape == (result.nit + 1, 2)
+        assert result.history["fun"].base is None     # the memory it was written to
+    assert min(late) < 0.1
+
+
+def test_the_clock_is_read_when_evaluations_are_slow():
+    result = fa.minimize(lambda x: (time.sleep(0.002), np.sum(x ** 2))[1], np.ones(2), lr=1e-3, tol=0.0, max_iter=20)
+    assert np.all(np.diff(result.history["time"]) >= 0.002)
