@@ -99,7 +99,7 @@ cdef class Replay:
     """The short way of a compiled function: plain numbers and arrays in, the program of the last call, results out."""
     cdef public Evaluator quick_value, quick_grad    # None: no program fits the short way
     cdef public bint several                    # whether the gradient is a tuple
-    cdef public dict quick_matrices             # kind -> evaluator, where the elements stand (None: everywhere), shape
+    cdef public dict quick_matrices             # kind -> evaluator, pattern of the elements (None: all), shape
 
 
 cdef class Bound:

@@ -728,17 +728,21 @@ cdef class Replay:
         """
         return self.value_and_grad(*args, out=out, **kwargs)[1]
 
+    def quick_matrix(self, str kind, tuple args, bint sparse=False):
+        """A Jacobian or Hessian by the program of the last call; None when it does not fit.
 
-    def quick_matrix(self, str kind, tuple args):
-        """A Jacobian or Hessian by the program of the last call; None when it does not fit."""
+        `sparse`: the pair of its elements that can be other than zero, and their pattern.
+        """
         found = self.quick_matrices.get(kind)
         if found is None or not plain_numbers(args, None) or tracing():
             return None
-        evaluator, places, shape = found
-        made = evaluator(args)
+        evaluator, pattern, shape = found
+        made = None if sparse and pattern is None else evaluator(args)
         if type(made) is not list:
             return None
-        return made[0].reshape(shape) if places is None else scattered(made[0], places, shape)
+        if sparse:
+            return made[0], pattern
+        return made[0].reshape(shape) if pattern is None else scattered(made[0], pattern.places, shape)
 
 
 cdef class Bound:

@@ -24,7 +24,7 @@ __all__ = ["least_squares", "minimize", "root"]
 def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | Callable[..., Any] | None = None, *,
              jac: Any = None, hess: Any = None, hessp: Any = None, bounds: Any = None, constraints: Any = (),
              tol: float | None = None, callback: Function | None = None, options: Mapping[str, Any] | None = None,
-             compile: bool = False) -> OptimizeResult:
+             compile: bool = False, sparse: bool = False) -> OptimizeResult:
     """``scipy.optimize.minimize`` with gradient, Hessian products or Hessian supplied, as the method uses them.
 
     Parameters
@@ -54,6 +54,9 @@ def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | C
     compile : bool
         Whether to compile `fun`, and the functions of constraints, for this call: worth it when it takes many
         evaluations of Python loops. What cannot be traced runs in Python, with a warning.
+    sparse : bool
+        For trust-constr: Hessians, and Jacobians and Hessians of ``NonlinearConstraint``, as sparse arrays of the
+        elements that can be other than zero. Functions are compiled for that.
 
     Returns
     -------
@@ -80,11 +83,14 @@ def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | C
     {'a': array([0.5, 0.5]), 'b': np.float64(2.0)}
     """
     form = Form(x0, "fa.scipy.minimize")
+    if sparse and (method != "trust-constr" or hess is not None or hessp is not None):
+        raise ValueError(f"{form.name}: sparse=True is for method='trust-constr' with fastad's own Hessian, not for "
+                         f"method={method!r}, hess={hess!r}, hessp={hessp!r}")
     more = {"bounds": wired_bounds(bounds, form), "tol": tol, "callback": wired_callback(callback, form),
-            "constraints": wired_constraints(constraints, form, method, compile),
+            "constraints": wired_constraints(constraints, form, method, compile, sparse),
             "options": None if options is None else dict(options)}
     own = jac is None or isinstance(jac, str)
-    problem = Wired(fun, form, args, compile) if own else Given(fun, form, args, jac)
+    problem = Wired(fun, form, args, compile, sparse=sparse) if own else Given(fun, form, args, jac, sparse)
     result = solve(problem, form.start, method, jac=jac if isinstance(jac, str) else None,
                    hess=on_trees(hess, form, args, matrix=False), hessp=product_on_trees(hessp, form, args), **more)
     result.x = form.tree_of(result.x, own_dtype=True)
@@ -97,11 +103,11 @@ def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | C
 class Given:
     """A function whose gradient is the caller's; second derivatives are fastad's."""
 
-    def __init__(self, fun: Function, form: Form, args: tuple[Any, ...], jac: Any) -> None:
+    def __init__(self, fun: Function, form: Form, args: tuple[Any, ...], jac: Any, sparse: bool) -> None:
         if jac is not True and not callable(jac):
             raise ValueError(f"{form.name}: jac={jac!r}; a function, True, a word of SciPy's or None is needed")
-        wired = Wired((lambda *args: fun(*args)[0]) if jac is True else fun, form, args)
-        self.value, self.hvp, self.hess = wired.value, wired.hvp, wired.hess
+        wired = Wired((lambda *args: fun(*args)[0]) if jac is True else fun, form, args, sparse=sparse)
+        self.value, self.hvp, self.hess, self.sparse = wired.value, wired.hvp, wired.hess, sparse
         self.fun, self.form, self.args, self.jac = fun, form, args, jac
 
     def value_and_grad(self, x: Array) -> tuple[Any, Array]:
@@ -121,7 +127,7 @@ def product_on_trees(hessp: Any, form: Form, args: tuple[Any, ...]) -> Any:
 
 def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: Any = (-np.inf, np.inf),
                   method: str = "trf", *, jac: Any = None, x_scale: Any = None, callback: Function | None = None,
-                  compile: bool = False, **options: Any) -> OptimizeResult:
+                  compile: bool = False, sparse: bool = False, **options: Any) -> OptimizeResult:
     """``scipy.optimize.least_squares`` with the Jacobian supplied.
 
     Parameters
@@ -145,6 +151,9 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
         SciPy's, with parameters in the form of `x0`.
     compile : bool
         Whether to compile `fun` for this call; see `minimize`.
+    sparse : bool
+        Hand SciPy the Jacobian as a sparse array of the elements that can be other than zero (``"trf"`` and
+        ``"dogbox"``): for many parameters each of which few residuals depend on. `fun` is compiled for that.
     **options
         SciPy's: ``ftol``, ``xtol``, ``gtol``, ``loss``, ``f_scale``, ``max_nfev``, ``tr_solver``, ``verbose``, ...
 
@@ -152,7 +161,7 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
     -------
     scipy.optimize.OptimizeResult
         SciPy's; ``x`` and ``grad`` have the form of `x0`, ``jac``, too, with an axis for the residuals in front of each
-        array. ``fun`` is the vector of all residuals.
+        array, unless it is sparse. ``fun`` is the vector of all residuals.
 
     Examples
     --------
@@ -169,7 +178,9 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
     from scipy import optimize
 
     form = Form(x0, "fa.scipy.least_squares")
-    problem = Wired(fun, form, args, compile, row=True)
+    if sparse and jac is not None:
+        raise ValueError(f"{form.name}: sparse=True is about fastad's own Jacobian, but there is jac={jac!r}")
+    problem = Wired(fun, form, args, compile, row=True, sparse=sparse)
     if x_scale is not None:
         options["x_scale"] = x_scale if isinstance(x_scale, str) else form.vector_like(x_scale, 1.0, "x_scale")
     if callback is not None:
@@ -182,8 +193,9 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
                                     else on_trees(jac, form, args), bounds, method, **options)
     result.x = form.tree_of(result.x, own_dtype=True)
     if not form.is_vector:
-        jacobian = result.jac if isinstance(result.jac, np.ndarray) else result.jac.toarray()
-        result.jac, result.grad = form.tree_of_rows(jacobian), form.tree_of(result.grad)
+        result.grad = form.tree_of(result.grad)
+        if isinstance(result.jac, np.ndarray):
+            result.jac = form.tree_of_rows(result.jac)
     return result
 
 

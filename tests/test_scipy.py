@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 from scipy.optimize import BFGS, Bounds, LinearConstraint, NonlinearConstraint, OptimizeResult
+from scipy.sparse import issparse
 
 import fastad as fa
 
@@ -420,3 +421,54 @@ def test_scipy_is_imported_when_asked_for():
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="nonsense"):
         _ = fa.nonsense
+
+
+# ---- sparse matrices ---------------------------------------------------------------------------------------------
+def bumpy(x):
+    """Residuals each of which two neighbours move."""
+    return np.concatenate([10.0 * (x[1:] - x[:-1] ** 2), 1.0 - x])
+
+
+@pytest.mark.parametrize("prepare", [lambda f: f, fa.compile], ids=["eager", "compiled"])
+def test_least_squares_with_a_sparse_jacobian(prepare):
+    start = np.linspace(0.5, 1.5, 60)
+    result = fa.scipy.least_squares(prepare(bumpy), start, sparse=True)
+    dense = fa.scipy.least_squares(bumpy, start)
+    assert result.success
+    np.testing.assert_allclose(result.x, dense.x, atol=1e-6)
+    assert result.jac.nnz == 59 * 2 + 60
+    np.testing.assert_allclose(result.jac.toarray(), fa.jacobian(bumpy)(result.x), rtol=1e-12)
+
+
+def test_sparse_jacobians_of_containers():
+    def f(p):
+        return {"a": 10.0 * (p["x"][1:] - p["x"][:-1] ** 2), "b": [p["y"] - p["x"]]}
+
+    result = fa.scipy.least_squares(f, {"x": np.full(30, 0.5), "y": 2.0}, sparse=True, method="dogbox")
+    assert result.jac.shape == (59, 31)
+    assert result.jac.nnz == 29 * 2 + 30 * 2
+    assert set(result.grad) == set(result.x) == {"x", "y"}
+    np.testing.assert_allclose(result.x["y"], result.x["x"].mean(), atol=1e-6)
+
+
+def test_sparse_hessians_for_trust_constr():
+    seen = []
+
+    def f(x):
+        return np.sum((x[1:] - x[:-1] ** 2) ** 2) + np.sum((x - 2.0) ** 2)
+
+    circle = NonlinearConstraint(lambda x: x[1:] * x[:-1], 0.0, 3.0)
+    start = np.full(40, 0.5)
+    result = fa.scipy.minimize(f, start, method="trust-constr", constraints=circle, sparse=True,
+                               callback=lambda x, state: seen.append(state.jac[0]) and False)
+    dense = fa.scipy.minimize(f, start, method="trust-constr", constraints=circle)
+    np.testing.assert_allclose(result.x, dense.x, atol=1e-4)
+    assert all(issparse(J) and J.nnz == 78 for J in seen)
+
+
+def test_sparse_misuse():
+    x = np.ones(3)
+    with pytest.raises(ValueError, match="sparse=True is for method='trust-constr'"):
+        fa.scipy.minimize(lambda x: np.sum(x ** 2), x, method="BFGS", sparse=True)
+    with pytest.raises(ValueError, match="fastad's own Jacobian"):
+        fa.scipy.least_squares(lambda x: x, x, jac="3-point", sparse=True)

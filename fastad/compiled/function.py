@@ -523,8 +523,10 @@ class Compiled(Replay):
         >>> fa.compile(lambda x: x ** 2).jacobian(np.arange(1000.0), sparse=True).nnz
         1000
         """
-        made = None if kwargs or sparse else self.quick_matrix("jacobian", args)
-        return self.long_matrix("jacobian", args, kwargs, sparse) if made is None else made
+        made = None if kwargs else self.quick_matrix("jacobian", args, sparse)
+        if made is None:
+            return self.long_matrix("jacobian", args, kwargs, sparse)
+        return made[1].filled(made[0]) if sparse else made
 
     def hessian(self, *args: Any, sparse: bool = False, **kwargs: Any) -> Any:
         """The matrix of second derivatives with respect to a single array or number.
@@ -547,8 +549,10 @@ class Compiled(Replay):
         >>> f.hessian(np.array([1.0, 2.0]), sparse=True).nnz
         3
         """
-        made = None if kwargs or sparse else self.quick_matrix("hessian", args)
-        return self.long_matrix("hessian", args, kwargs, sparse) if made is None else made
+        made = None if kwargs else self.quick_matrix("hessian", args, sparse)
+        if made is None:
+            return self.long_matrix("hessian", args, kwargs, sparse)
+        return made[1].filled(made[0]) if sparse else made
 
     def long_matrix(self, kind: str, args: Sequence[Any], kwargs: Options, sparse: bool) -> Any:
         """A Jacobian or Hessian, when the short way does not do."""

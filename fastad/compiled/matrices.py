@@ -38,10 +38,10 @@ def matrix(f: Compiled, kind: str, args: Sequence[Any], kwargs: Options, sparse:
     data, pattern = elements(path, kind, arguments.leaves, outer, dims)
     sizes = sizes_of(dims)
     shape = sizes_of([outer])[0], sum(sizes)
-    if sparse:
-        return as_sparse(data, pattern, shape)
     if kind in path.programs:
         shorten(f, kind, path.programs[kind], arguments, outer)
+    if sparse:
+        return as_sparse(data, pattern, shape)
     dense = data.reshape(shape) if pattern is None else scattered(data, pattern.places, shape)
     ends = np.cumsum(sizes)
     return f.shaped(arguments, [np.ascontiguousarray(dense[:, end - k:end]).reshape(outer + d)
@@ -91,13 +91,12 @@ def shorten(f: Compiled, kind: str, program: Any, arguments: Arguments, outer: t
     active = [leaf for leaf, kind_ in zip(arguments.leaves, arguments.kinds, strict=True) if kind_.active]
     if f.single and arguments.simple and len(active) == 1 and isinstance(active[0], np.ndarray) \
             and active[0].dtype == np.float64 and all(leaf.kind == FLOAT for leaf in arguments.kinds):
-        places = None if program.pattern is None else program.pattern.places
-        f.quick_matrices[kind] = program.evaluator, places, outer + active[0].shape
+        f.quick_matrices[kind] = program.evaluator, program.pattern, outer + active[0].shape
 
 
 def as_sparse(data: Array, pattern: Pattern | None, shape: tuple[int, int]) -> Any:
     """The elements as a SciPy array in rows."""
+    if pattern is not None:
+        return pattern.filled(data)
     from scipy.sparse import csr_array
-    if pattern is None:
-        return csr_array(data.reshape(shape))
-    return csr_array((data, pattern.indices, pattern.indptr), shape=shape)
+    return csr_array(data.reshape(shape))

@@ -45,6 +45,8 @@ class Wired:
         Whether to compile `f`; one that cannot be traced runs in Python.
     row : bool
         Whether `f` gives several numbers, in an array or a container: they are wanted in one row.
+    sparse : bool
+        Whether Jacobian and Hessian are SciPy's sparse arrays; `f` is compiled for that.
 
     Examples
     --------
@@ -60,12 +62,13 @@ class Wired:
     """
 
     def __init__(self, f: Function, form: Form, args: Sequence[Any] = (), compile: bool = False,
-                 row: bool = False) -> None:
+                 row: bool = False, sparse: bool = False) -> None:
         if not callable(f):
             raise ValueError(f"{form.name}: fun={f!r}, a function is needed")
         if not isinstance(args, (tuple, list)):
             raise ValueError(f"{form.name}: args={args!r}, a tuple is needed")
-        self.form, self.args = form, tuple(args)
+        self.form, self.args, self.sparse = form, tuple(args), sparse
+        self.weighted: Any = None
 
         def flat(x: Any) -> Any:
             found = f(x if form.is_vector else form.split(x), *args)
@@ -75,12 +78,12 @@ class Wired:
         self.flat = flat
         #: What has derivatives of its own: takes `form` and `args`.
         self.ready: Any = None
-        if hasattr(f, "value_and_grad"):
+        if hasattr(f, "value_and_grad") and (form.is_vector or not sparse):
             self.ready = f
             argnums = getattr(f, "argnums", [0])
             if argnums != [0]:
                 raise ValueError(f"{form.name}: fun is compiled with argnums={argnums}; the parameters are argument 0")
-        elif compile:
+        elif compile or sparse:
             from ..compiled import compile as compiled
 
             self.ready, self.form, self.args = compiled(flat), Form(form.start, form.name), ()
@@ -121,8 +124,10 @@ class Wired:
         product: Array = self.graph[1].product(p)
         return product
 
-    def hess(self, x: Array) -> Array:
+    def hess(self, x: Array) -> Any:
         """The Hessian as a matrix."""
+        if self.sparse:
+            return self.ready.hessian(x, *self.args, sparse=True)
         if self.ready is None:
             from ..transforms import hessian
 
@@ -136,8 +141,10 @@ class Wired:
         row: Array = joined(self.value(x))
         return row
 
-    def jacobian(self, x: Array) -> Array:
+    def jacobian(self, x: Array) -> Any:
         """Their derivatives: a row for each output, a column for each parameter."""
+        if self.sparse:
+            return self.ready.jacobian(x, *self.args, sparse=True)
         if self.ready is None:
             from ..transforms import jacobian
 
@@ -145,7 +152,13 @@ class Wired:
         return self.form.matrix_of(self.ready.jacobian(self.tree_of(x), *self.args), "the Jacobian")
 
     def weighted_hess(self, x: Array, weights: Array) -> Any:
-        """The Hessian of the weighted sum of several outputs, as SciPy's LinearOperator."""
+        """The Hessian of the weighted sum of several outputs: a sparse array, or SciPy's LinearOperator."""
+        if self.sparse:
+            if self.weighted is None:
+                from ..compiled import compile as compiled
+
+                self.weighted = compiled(lambda v, weights: np.sum(weights * self.flat(v)))
+            return self.weighted.hessian(x, np.asarray(weights, np.float64), sparse=True)
         from scipy.sparse.linalg import LinearOperator
 
         from ..transforms import RecordedGradient
@@ -199,6 +212,8 @@ def solve(fun: Any, start: Array, method: Any = None, *, jac: Any = None, hess: 
             hessp = fun.hvp
         elif name in HESSIAN:
             hess = fun.hess
+        if getattr(fun, "sparse", False):
+            hess, hessp = fun.hess, None
     return optimize.minimize(function, start, method=method, jac=jac, hess=hess, hessp=hessp, **more)
 
 
@@ -217,7 +232,8 @@ def wired_bounds(bounds: Any, form: Form) -> Bounds | None:
     return Bounds(form.limits(low, -np.inf, "bounds"), form.limits(high, np.inf, "bounds"))
 
 
-def wired_constraints(constraints: Any, form: Form, method: Any = None, compile: bool = False) -> list[Any]:
+def wired_constraints(constraints: Any, form: Form, method: Any = None, compile: bool = False,
+                      sparse: bool = False) -> list[Any]:
     """Constraints on the vector, with derivatives where the method uses them and none are given.
 
     A ``LinearConstraint`` is on the vector already: its matrix has a column for each entry.
@@ -232,7 +248,7 @@ def wired_constraints(constraints: Any, form: Form, method: Any = None, compile:
         if isinstance(c, LinearConstraint):
             made.append(c)
         elif isinstance(c, NonlinearConstraint):
-            fun = Wired(c.fun, form, (), compile, row=True)
+            fun = Wired(c.fun, form, (), compile, row=True, sparse=sparse)
             jac = c.jac if isinstance(c.jac, str) and c.jac != "2-point" else fun.jacobian
             hess = fun.weighted_hess if curved and isinstance(c.hess, BFGS) else on_trees(c.hess, form, matrix=False)
             made.append(NonlinearConstraint(

@@ -321,3 +321,26 @@ def test_tables_of_a_program_are_not_compared():
     c = fa.compile(rosenbrock)
     c.hessian(np.ones(20))
     assert all(not program.evaluator.frozen and not program.evaluator.captures for program in c.programs)
+
+
+@pytest.mark.parametrize(("f", "kind"), [(rosenbrock, "hessian"), (lambda x: x[1:] * x[:-1], "jacobian")])
+def test_sparse_matrices_are_the_callers_own(f, kind):
+    """SciPy's methods that work in place leave the program's pattern as it is; short calls give what long ones do."""
+    c, x = fa.compile(f), rng.normal(size=30)
+    get = getattr(c, kind)
+    first = get(x, sparse=True)
+    for _ in range(3):
+        made = get(x, sparse=True)
+        np.testing.assert_array_equal(made.toarray(), get(x))
+        assert (made.nnz, made.indices.dtype, made.shape) == (first.nnz, first.indices.dtype, first.shape)
+        made.data[::2] = 0.0
+        made.eliminate_zeros()
+    other = rng.normal(size=31)
+    np.testing.assert_array_equal(get(other, sparse=True).toarray(), get(other))
+    np.testing.assert_array_equal(get(x, sparse=True).toarray(), get(x))
+
+
+def test_a_dense_matrix_as_a_sparse_one():
+    c = fa.compile(lambda x: np.cumsum(x ** 2) * np.sum(x))
+    for _ in range(3):
+        np.testing.assert_array_equal(c.jacobian(np.arange(4.0), sparse=True).toarray(), c.jacobian(np.arange(4.0)))
