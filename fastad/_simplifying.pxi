@@ -59,7 +59,23 @@ cdef int stand_for(Cells cells, int64_t[::1] alias, Py_ssize_t base, View out) e
     return 0
 
 
-def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] known, int64_t[::1] alias, const uint8_t[::1] alone):
+def looked_across(Cells cells, list blocks):
+    """By cell: whether a view of some block looks at it and at the one behind it."""
+    cdef View view
+    cdef Py_ssize_t k
+    glued = np.zeros(cells.count, np.uint8)
+    cdef uint8_t[::1] glued_ = glued
+    for block in blocks:
+        for those in ((<Block>block).reads, (<Block>block).writes):
+            for z in <list>those:
+                view = <View>z
+                if view.low < view.high:
+                    for k in range(cells.at(view.low), cells.at(view.high)):
+                        glued_[k] = 1
+    return glued
+
+
+def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] known, int64_t[::1] alias):
     """Simplify the maps among blocks.
 
     Parameters
@@ -68,8 +84,6 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
         By slot: the value of a constant.
     known, alias
         By cell: whether it is constant, and where its values are. Both are updated, and operands renamed.
-    alone
-        By block: whether its result is written once and as a whole.
 
     Returns
     -------
@@ -84,6 +98,11 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
     cdef bint dense
     cdef list left = []
     cdef dict found = {}
+    cdef const uint8_t[::1] across = looked_across(cells, blocks)
+    cdef int32_t[::1] times = np.zeros(cells.count, np.int32)        # by cell: how many results begin there
+    for k in range(len(blocks)):
+        for z in (<Block>blocks[k]).writes:
+            times[cells.at((<View>z).base)] += (<View>z).size > 0
     for k in range(len(blocks)):
         block = <Block>blocks[k]
         rename_reads(cells, block, alias, True)
@@ -94,7 +113,8 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
         if folded(cells, value, known, block):
             identities += 1
             continue
-        dense = alone[k] and out.row and out.size > 0
+        dense = (out.row and out.size > 0 and times[cells.at(out.low)] == 1 and not across[cells.at(out.low) - 1]
+                 and not across[cells.at(out.high)])
         same = simplified(cells, value, known, block)
         if dense and same is not None and same.shape == out.shape and same.strides == out.strides:
             identities += 1
@@ -114,43 +134,3 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
                 continue
         left.append(block)
     return left, identities, shared
-
-
-def bounds_of(list blocks):
-    """What the views of blocks touch.
-
-    Returns
-    -------
-    low, high : arrays of int64
-        First and last slots of all views that are not empty.
-    base, size : arrays of int64
-        By block: the first slot of its first result, and how many elements that has.
-    written : array of int64
-        The first slots of all results.
-    """
-    cdef Py_ssize_t n_views = 0, n_writes = 0, i = 0, j = 0, k, n = len(blocks)
-    cdef Block block
-    cdef View view
-    for z in blocks:
-        block = <Block>z
-        n_views += len(block.reads) + len(block.writes)
-        n_writes += len(block.writes)
-    low, high = np.empty(n_views, np.int64), np.empty(n_views, np.int64)
-    base, size, written = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n_writes, np.int64)
-    cdef int64_t[::1] low_ = low, high_ = high, base_ = base, size_ = size, written_ = written
-    for k in range(n):
-        block = <Block>blocks[k]
-        for y in block.reads:
-            view = <View>y
-            if view.size:
-                low_[i], high_[i] = view.low, view.high
-                i += 1
-        for y in block.writes:
-            view = <View>y
-            if view.size:
-                low_[i], high_[i] = view.low, view.high
-                i += 1
-            written_[j] = view.base
-            j += 1
-        base_[k], size_[k] = (<View>block.writes[0]).base, (<View>block.writes[0]).size
-    return low[:i], high[:i], base, size, written

@@ -4,7 +4,7 @@ import pytest
 from comparing import agree, program, rng
 
 import fastad as fa
-from fastad._instructions import KINDS, STRIP
+from fastad._instructions import KINDS, STRIP, uses_of
 from fastad.compiled.passes.reuse import LARGE, WORTHWHILE, Lives, Room
 
 
@@ -66,7 +66,7 @@ def test_lives():
     x = rng.normal(size=2 * STRIP)
     c(x)
     code = program(c, "value").evaluator.code
-    lives = Lives(code.instructions, code.scalars, code.pool)
+    lives = Lives(code.instructions, code.scalars, uses_of(code.instructions, code.pool))
     for born, dies, first in zip(lives.born, lives.dies, lives.first, strict=True):
         assert born <= dies
         assert born >= 0 or first <= code.n_slots - 4 * len(x)           # only the input is read before it is written
@@ -86,5 +86,5 @@ def test_what_stays_in_a_register_holds_no_memory_and_strips_begin_cache_lines()
     lines = rows[rows["kind"] == KINDS.index("line")]
     assert (lines["av"] == -1).any()
     assert (lines["v"][lines["av"] == 0] % 8 == 0).all()
-    lives = Lives(rows, code.scalars, code.pool)
+    lives = Lives(rows, code.scalars, uses_of(rows, code.pool))
     assert (lives.around(np.array([0])) < 0).all()

@@ -206,12 +206,14 @@ class Emitter:
         instructions, self.order, self.n_slots = fusion.planned()
         firsts = np.array([self.spot(view.base) for view in self.code.inputs if view.size], np.int64)
         sizes = np.array([view.size for view in self.code.inputs if view.size], np.int64)
-        moved = reuse(instructions, scalars, pool, [(firsts, firsts + sizes - 1), rows_of(wanted)], n_image,
+        uses = uses_of(instructions, pool)
+        moved = reuse(instructions, scalars, pool, uses, [(firsts, firsts + sizes - 1), rows_of(wanted)], n_image,
                       self.n_slots)
         if moved is not None:
             moves, self.n_slots = moved
+            uses = uses_of(instructions, pool)
             self.place = np.where(self.place >= 0, moves(np.maximum(self.place, 0)), self.place)
-        regions = self._regions(instructions, scalars, pool)
+        regions = self._regions(instructions, scalars, uses)
         return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
 
     @property
@@ -220,7 +222,7 @@ class Emitter:
         sources = np.where(self.order >= 0, self.tables.sources[self.order], -1).tolist()
         return [computed(self.parts[k]) if k >= 0 else () for k in sources]
 
-    def _regions(self, instructions: Any, scalars: Any, pool: Any) -> list[tuple[int, int]]:
+    def _regions(self, instructions: Any, scalars: Any, uses: Sequence[Any]) -> list[tuple[int, int]]:
         """Large inputs and results that only array operations read: they stay where the caller has them."""
         found: list[tuple[int, int]] = []
         inputs = {(self.spot(view.base), view.size) for view in self.code.inputs if view.size >= LARGE}
@@ -231,7 +233,7 @@ class Emitter:
             return found
         kinds = instructions["kind"]
         apart = np.isin(kinds, [KIND[name] for name in ("line", "sum", "map", "add", "matmul")])
-        row, mode, low, high = uses_of(instructions, pool)
+        row, mode, low, high = uses
         singly = (mode == LISTED) | ((mode == READING) & ~apart[row])
         spans = (mode == READING) & np.isin(kinds, [KIND["line"], KIND["sum"]])[row]
         wanted = self.spots(self.wanted)

@@ -14,7 +14,6 @@ import numpy as np
 from ... import _passes
 from ..._blocks import Moves
 from ..listing import OPCODE, Block, Listing, line
-from .blocks import Straddled
 
 __all__ = ["join_pieces"]
 
@@ -55,7 +54,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     if not gathers and all(len(pieces) < 2 for pieces in parts):
         return moved, list(wanted)
     makers = makers_of(code)
-    straddled = Straddled(*_passes.bounds_of(code.blocks)[:2])
+    across, cell = _passes.looked_across(code.cells, code.blocks), code.cells.cell
     blocks: list[Block] = []
     made: list[Any] = []
 
@@ -64,7 +63,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
         for at, first, n in pieces_of(slots):
             maker = makers.get(first)
             if (maker is not None and maker.writes[0].size == n and first not in moved
-                    and not straddled(first) and not straddled(first + n)):
+                    and not across[cell(first - 1)] and not across[cell(first + n - 1)]):
                 moved[first] = out + at, n
             else:
                 blocks.append(Block("map", time, [line(first, n)], [line(out + at, n)], op=OPCODE["positive"]))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..._blocks import Moves
-from ..._instructions import KINDS, LISTED, SHARING, WRITING, move_slots, uses_of
+from ..._instructions import KINDS, LISTED, SHARING, WRITING, move_slots
 
 __all__ = ["reuse"]
 
@@ -38,8 +38,8 @@ class Lives:
         before it was written or is a strip.
     """
 
-    def __init__(self, instructions: Any, scalars: Any, pool: Any) -> None:
-        row, mode, low, high = uses_of(instructions, pool)
+    def __init__(self, instructions: Any, scalars: Any, uses: Sequence[Any]) -> None:
+        row, mode, low, high = uses
         spans = mode != LISTED
         self.first, self.last = joined(low[spans], high[spans])
         self.born, self.dies = np.full((2, len(self.first)), -1)
@@ -117,14 +117,16 @@ class Room:
         self.free = joined
 
 
-def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_image: int,
-          n_slots: int) -> tuple[Moves, int] | None:
+def reuse(instructions: Any, scalars: Any, pool: Any, uses: Sequence[Any], pinned: Sequence[Any],
+          n_image: int, n_slots: int) -> tuple[Moves, int] | None:
     """Give large results new places; the tables are rewritten.
 
     Parameters
     ----------
     instructions, scalars, pool : arrays
         The tables of the program.
+    uses
+        What the instructions read and write, see `uses_of`.
     pinned : sequence of (first slots, last slots)
         Stretches that have to stay: inputs, results, guards.
     n_image, n_slots : int
@@ -135,9 +137,10 @@ def reuse(instructions: Any, scalars: Any, pool: Any, pinned: Sequence[Any], n_i
     Moves and int, or None
         Where slots go, and how many there are then; None when nothing moves.
     """
-    if n_slots - n_image < WORTHWHILE:
+    _, _, first, last = uses
+    if n_slots - n_image < WORTHWHILE or not (last - first >= LARGE).any():
         return None
-    lives = Lives(instructions, scalars, pool)
+    lives = Lives(instructions, scalars, uses)
     for low, high in pinned:
         lives.pin(low, high)
     moving = np.flatnonzero((lives.born >= 0) & (lives.last - lives.first >= LARGE) & (lives.first >= n_image))
