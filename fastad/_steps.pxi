@@ -1,5 +1,31 @@
 # Blocks as steps of a program (part of _passes.pyx).
 
+def frequent(const int32_t[::1] depth, const uint64_t[::1] form, Py_ssize_t least):
+    """Which entries stand with at least so many of the same depth and form; array of uint8."""
+    cdef Py_ssize_t n = depth.shape[0], size = 16, k, at, mask
+    cdef uint64_t key
+    while size < 2 * n:
+        size *= 2
+    mask = size - 1
+    found, first, count = np.zeros(n, np.uint8), np.full(size, -1), np.zeros(size, np.int32)
+    where = np.empty(n, np.int64)
+    cdef uint8_t[::1] found_ = found
+    cdef int64_t[::1] first_ = first, where_ = where
+    cdef int32_t[::1] count_ = count
+    for k in range(n):
+        key = mixed(form[k], <uint64_t>depth[k])
+        at = <Py_ssize_t>((key ^ (key >> 32)) & <uint64_t>mask)
+        while first_[at] >= 0 and (depth[first_[at]] != depth[k] or form[first_[at]] != form[k]):
+            at = (at + 1) & mask
+        if first_[at] < 0:
+            first_[at] = k
+        count_[at] += 1
+        where_[k] = at
+    for k in range(n):
+        found_[k] = count_[where_[k]] >= least
+    return found
+
+
 cdef bint is_plain_line(Block block) except -1:
     """Whether the result of a map lies in a row over one axis, and so does each operand that is not one slot."""
     cdef View view = <View>block.writes[0]

@@ -89,20 +89,16 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> Steps:
     d, shape = depth[made], shape[made]
     steps: Steps = []
     rest = np.arange(len(code.op))
-    for keys in ((d, shape), (d, code.op.astype(np.uint64))):
-        if len(rest) < smallest:
-            break
-        order, begins = runs_of(*[key[rest] for key in keys])
-        counts = np.diff([*begins, len(order)])
-        left = np.ones(len(rest), bool)
-        for first, n in zip(begins[counts >= smallest].tolist(), counts[counts >= smallest].tolist(), strict=True):
-            members = np.sort(rest[order[first:first + n]])
-            left[order[first:first + n]] = False
+    for form in (shape, code.op.astype(np.uint64)):
+        often = _passes.frequent(d[rest], form[rest], smallest).astype(bool)
+        chosen, rest = rest[often], rest[~often]
+        order, begins = runs_of(d[chosen], form[chosen])
+        for first, last in pairwise([*begins.tolist(), len(order)]):
+            members = np.sort(chosen[order[first:last]])
             op = int(code.op[members[0]])
             binary = bool(code.b[members].any())
             steps.append(Step("line", code.v[members], [code.a[members], code.b[members] if binary else None], op,
                               int(d[members[0]])))
-        rest = rest[left]
     lines = len(steps)
     steps += blocks(code)
     steps.sort(key=attrgetter("depth"))
