@@ -39,10 +39,9 @@ class debug_nan(ContextDecorator):  # noqa: N801  a context manager, named like 
 
     Notes
     -----
-    Compiled functions, their batches and bound evaluators run in Python meanwhile. Those that `fastad.load` has read
-    have no Python code and are replayed as ever; a descent that runs in C is, too. What is computed under ``no_grad``
-    or in plain NumPy, and the tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts
-    as well: it is a value.
+    Compiled functions, their batches, bound evaluators and descents run in Python meanwhile. Those that `fastad.load`
+    has read have no Python code and are replayed as ever. What is computed under ``no_grad`` or in plain NumPy, and the
+    tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts as well: it is a value.
 
     Inside, an operation takes some tens of microseconds; outside it costs nothing.
 

@@ -11,7 +11,7 @@ from . import variable
 from .errors import NoGradientError
 from .graph import Node
 from .observing import Observer
-from .pictures import ACCUMULATE, blocks_of, operation_of, reach, reads, shape_of, short, written
+from .pictures import ACCUMULATE, blocks_of, html_table, operation_of, reach, reads, shape_of, short, written
 
 __all__ = ["Edge", "Explanation", "explain"]
 
@@ -74,10 +74,7 @@ class Explanation:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        parts = []
-        for head, *rows in self._tables():
-            parts.append(f"<table><thead>{html_row(head, 'th')}</thead><tbody>"
-                         + "".join(html_row(row, "td") for row in rows) + "</tbody></table>")
+        parts = [html_table(rows) for rows in self._tables()]
         if self.left_out:
             parts.insert(1, f"<p>... and {self.left_out} operations before them (max_rows)</p>")
         return "".join(parts)
@@ -305,13 +302,6 @@ class _Table(Observer):
             reached = g is not None and not nothing(g).all()
             gradients[self.names[j]] = item(np.reshape(g + 0.0, self.shape(j))) if reached else None
         return Explanation(self.edges[:max_rows], values, gradients, left_out)
-
-
-def html_row(cells: tuple[str, ...], tag: str) -> str:
-    """A row of a table."""
-    from html import escape
-
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
 
 def nothing(g: Any) -> Any:

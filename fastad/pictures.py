@@ -1,7 +1,7 @@
 """Pictures of what was computed, as Graphviz DOT text: of Variables, compiled programs and explicit graphs."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -360,3 +360,18 @@ def reach_of(first: int, lengths: Any, strides: Any) -> tuple[int, int]:
     """The first slot of a view, and how many there are up to the last."""
     low, high = reach(first, np.asarray(lengths).tolist(), np.asarray(strides).tolist())
     return low, high - low + 1
+
+
+def html_table(rows: Sequence[Sequence[str]]) -> str:
+    """A table for notebooks; the first row has the headings.
+
+    Examples
+    --------
+    >>> html_table([["x"], ["< 1"]])
+    '<table><thead><tr><th>x</th></tr></thead><tbody><tr><td>&lt; 1</td></tr></tbody></table>'
+    """
+    from html import escape
+
+    head, *body = ["<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
+                   for tag, row in zip(["th"] + ["td"] * len(rows), rows, strict=False)]
+    return f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table>"

@@ -13,7 +13,9 @@ from ._instructions import KINDS, STRIP
 from .compiled.function import Compiled
 from .compiled.path import Path
 from .compiled.program import Program, described
+from .compiled.sparsity import one_program
 from .observing import Observer, Place
+from .pictures import html_table
 
 if TYPE_CHECKING:
     from ._typing import Options
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Cost", "LineCost", "Profile", "profile"]
 
 #: The kind of program behind each method of a compiled function.
-KIND = {"value_and_grad": "grad", "grad": "grad", "hvp": "hvp"}
+KIND = {"value_and_grad": "grad", "grad": "grad", "hvp": "hvp", "jvp": "jvp", "jacobian": "jacobian",
+        "hessian": "hessian"}
 #: A table shows so many rows.
 SHOWN = 20
 RUN, SCALARS, CALL = KINDS.index("run"), KINDS.index("scalars"), KINDS.index("call")
@@ -102,11 +105,7 @@ class Profile:
         from html import escape
 
         parts = [f"<p>{escape(self._head())}</p>"]
-        for head, *rows in self._tables():
-            cells = [[f"<{tag}>{escape(cell)}</{tag}>" for cell in row]
-                     for tag, row in (("th", head), *[("td", row) for row in rows])]
-            parts.append("<table>" + "".join(f"<tr>{''.join(row)}</tr>" for row in cells) + "</table>")
-        return "".join(parts)
+        return "".join([*parts, *[html_table(rows) for rows in self._tables()]])
 
 
 def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
@@ -115,8 +114,8 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     Parameters
     ----------
     f : Compiled, or a method of one
-        ``profile(f, x)`` runs the program of the value; ``profile(f.value_and_grad, x)``, ``f.grad`` and ``f.hvp``
-        those of derivatives.
+        ``profile(f, x)`` runs the program of the value; ``profile(f.value_and_grad, x)``, ``f.grad``, ``f.hvp``,
+        ``f.jvp``, ``f.jacobian`` and ``f.hessian`` those of derivatives.
     *args, **kwargs
         Those of a call.
     repeat : int
@@ -135,7 +134,8 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     Raises
     ------
     TypeError
-        When `f` is not compiled, or has no Python code since it was loaded from a file.
+        When `f` is not compiled, or has no Python code since it was loaded from a file; or a matrix is no program of
+        its own, since it takes many directions: these are what ``f.jvp``, ``f.hvp`` or ``f.grad`` run.
 
     Examples
     --------
@@ -155,8 +155,8 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     owner = f if isinstance(f, Compiled) else getattr(f, "__self__", None)
     method = "" if f is owner else getattr(f, "__name__", "")
     if not isinstance(owner, Compiled) or (method and method not in KIND):
-        raise TypeError("profile: a compiled function is needed (fa.compile(f)), or its value_and_grad, grad or hvp, "
-                        f"not {method or type(f).__name__}")
+        raise TypeError(f"profile: a compiled function is needed (fa.compile(f)), or its {', '.join(KIND)}, not "
+                        f"{method or type(f).__name__}")
     if owner.saved:
         raise TypeError(f"profile: {owner.name} was loaded from a file and has no Python code")
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
@@ -183,14 +183,24 @@ class _Lines(Observer):
 def traced(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
            observer: _Lines) -> tuple[Program, list[Any]]:
     """The program of a call, made anew under observation, and its inputs."""
+    kwargs = {name: value for name, value in kwargs.items() if name not in ("out", "sparse")}      # of the call
     vector = None
     if kind == "hvp":
         *args, vector = args
+    elif kind == "jvp":
+        args, vector = args
+        vector = vector[0] if owner.single and len(vector) == 1 else vector
     arguments = owner.read(args, kwargs, derive=kind != "value")
-    leaves = [*arguments.leaves, *(owner.seeds_like(arguments, vector, "hvp: the vector") if kind == "hvp" else [])]
+    more = [] if vector is None else owner.seeds_like(arguments, vector, f"{kind}: the vector")
+    leaves = [*arguments.leaves, *more]
     path = Path(owner.f, arguments, owner.passes, observer)
     observer.function = False
     try:
+        if kind in ("jacobian", "hessian"):
+            width = sum(np.size(x) for x in path.active)
+            if not one_program(path, kind, min(width, np.size(path.outputs[0])) if kind == "jacobian" else width):
+                raise TypeError(f"profile: the {kind} of {owner.name} is no program of its own but takes many "
+                                "directions; profile f.jvp, f.hvp or f.grad, which compute them")
         return path.program(kind), leaves
     finally:
         variable.observe(path.trace.tape, None)

@@ -124,11 +124,36 @@ def test_batches_and_bound_evaluators():
         assert bound(good) == values[0]
         np.testing.assert_array_equal(bound.gradient, gradients[0])
         np.testing.assert_allclose(f.batch(np.stack([good, good])), values)
-        for run in (lambda: bound(bad), lambda: f.batch(rows), lambda: f.batch.value_and_grad(rows)):
+        for run in (lambda: bound(bad), lambda: f.batch(rows), lambda: f.batch.value_and_grad(rows),
+                    lambda: f.batch.jacobian(rows)):
             with pytest.raises(fa.NonFiniteError) as caught:
                 run()
             check(caught.value, "value", "log", "log")
     assert np.isneginf(bound(bad)) and np.isneginf(f.batch(rows)[1])
+
+
+def test_jacobians_of_batches_are_those_without():
+    f = fa.compile(lambda x, p: np.exp(p["a"] * x) + p["b"], argnums=(1, 0))
+    args = np.arange(6.0).reshape(2, 3), {"a": np.ones((2, 3)), "b": np.array([1.0, 2.0])}
+    with fa.debug_nan():
+        found = f.batch.jacobian(*args)
+    want = f.batch.jacobian(*args)
+    for have, wanted in zip(fa.tree.flatten(found)[0], fa.tree.flatten(want)[0], strict=True):
+        np.testing.assert_allclose(have, wanted)
+
+
+def test_descents_of_compiled_functions():
+    """A descent that would run in C runs where every operation is seen."""
+    f = fa.compile(lambda x: np.sum(np.sqrt(x)))
+    fa.minimize(f, np.array([1.0, 2.0]), lr=0.01, max_iter=3)
+    with fa.debug_nan():
+        for run in (lambda: fa.minimize(f, np.array([0.3, 2.0]), lr=0.5, max_iter=50),
+                    lambda: fa.minimize_many(f, np.array([[0.3, 2.0], [1.0, 1.0]]), method="gd", lr=0.5, max_iter=50),
+                    lambda: fa.minimize(f, np.array([0.3, 2.0]), method="scipy:CG")):
+            with pytest.raises(fa.NonFiniteError) as caught:
+                run()
+            assert caught.value.operation == "sqrt"
+    assert not fa.minimize(f, np.array([0.3, 2.0]), lr=0.5, max_iter=50).success
 
 
 def test_a_loaded_function_is_replayed(tmp_path):

@@ -32,6 +32,12 @@ def helper(h):
     return np.exp(h) * h
 
 
+@fa.compile
+def model(p):
+    y = p[0] * np.exp(p[1] * X)
+    return y + p[2]
+
+
 X = np.linspace(0.0, 1.0, 500)
 W = np.linspace(-1.0, 1.0, 60).reshape(6, 10)
 
@@ -41,9 +47,12 @@ W = np.linspace(-1.0, 1.0, 60).reshape(6, 10)
     (loop.value_and_grad, (X,), ["a = x[i + 1]", "s = s + 100.0"]),
     (loop.grad, (X,), ["a = x[i + 1]", "s = s + 100.0"]),
     (loop.hvp, (X, X), ["a = x[i + 1]", "s = s + 100.0"]),
+    (loop.hessian, (X[:20],), ["a = x[i + 1]", "s = s + 100.0"]),
+    (loop.jvp, ((X,), (X,)), ["a = x[i + 1]", "s = s + 100.0"]),
+    (model.jacobian, (X[:3],), ["y = p[0] * np.exp", "return y + p[2]"]),
     (layer, (W, X[:10]), ["h = np.tanh", "return np.exp(h)", "return np.sum(np.sort"]),
     (layer.value_and_grad, (W, X[:10]), ["h = np.tanh", "return np.exp(h)", "return np.sum(np.sort"]),
-], ids=["value", "value_and_grad", "grad", "hvp", "calls", "calls' gradient"])
+], ids=["value", "value_and_grad", "grad", "hvp", "hessian", "jvp", "jacobian", "calls", "calls' gradient"])
 def test_lines(f, args, words):
     p = fa.profile(f, *args, repeat=3)
     places = {(row.place.file, row.place.line) for row in p.lines if row.place is not None}
@@ -95,8 +104,11 @@ def test_ordinary_traces_note_no_lines():
 def test_misuse(tmp_path):
     with pytest.raises(TypeError, match=r"fa\.compile"):
         fa.profile(lambda x: x, 1.0)
-    with pytest.raises(TypeError, match="not hessian"):
-        fa.profile(loop.hessian, X)
+    with pytest.raises(TypeError, match="not bind"):
+        fa.profile(loop.bind, X)
+    many = fa.compile(lambda x: np.sum(np.sin(np.outer(x, x)) @ x))
+    with pytest.raises(TypeError, match="takes many directions"):
+        fa.profile(many.hessian, np.ones(200))
     with pytest.raises(ValueError, match="repeat"):
         fa.profile(loop, X, repeat=0)
     loop(X)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._threads import in_threads
-from ..transforms import like, plain, value_and_grad
+from ..transforms import jacobian, like, plain, value_and_grad
 from ..tree import flatten
 from .sparsity import one_program
 
@@ -179,6 +179,9 @@ class Batch:
                 [1., 0.]]])
         """
         f = self.function
+        if f.is_observed:
+            form, parts, _ = self.rows("jacobian", args, in_axes, threads)
+            return self.shaped(form, parts)
         form, arrays = self.taken_apart(args, in_axes, threads)
         path = self.path("value", form, arrays)
         if path is None:
@@ -241,6 +244,8 @@ class Batch:
         args, kwargs = arguments.rebuild(arguments.leaves)
         if kind == "value":
             return flatten(f.observed(args, kwargs) if f.is_observed else plain(f.f(*args, **kwargs)))
+        if kind == "jacobian":
+            return arguments.by_leaf(flatten(jacobian(f.f, arguments.numbers)(*args, **kwargs))[0]), None
         value, gradient = value_and_grad(f.f, arguments.numbers)(*args, **kwargs)
         return [value, *arguments.by_leaf(flatten(gradient)[0])], None
 

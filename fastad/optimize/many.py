@@ -145,43 +145,55 @@ class Fits:
         return tuple([arg[row] if stacked else arg[()] for arg, stacked in zip(self.args, self.stacked, strict=True)])
 
     def run(self, start: Callable[[Array], Descent], limits: dict[str, Any], threads: int) -> dict[str, Any]:
-        """All fits: side by side as far as they take the branch of the first, then each by itself."""
+        """All fits: side by side those that begin on one branch; those that leave it on the way each by itself."""
         n, rows = self.starts.shape[1], self.rows
         out = {"x": self.starts.copy(), "jac": np.full((rows, n), np.nan), "fun": np.full(rows, np.nan),
                "nit": np.zeros(rows, np.int64), "nfev": np.zeros(rows, np.int64), "reason": np.zeros(rows, np.int64),
                "left": np.ones(rows, np.uint8)}
-        first = objective_of(self.f, self.form, self.args_of(0), False)
-        first(start(self.starts[0]).trial)
-        if first.port is not None and isinstance(first, Replayed):
-            self.side_by_side(start, first.port, out, threads)
-        done = np.flatnonzero(out["left"])
-        in_threads(lambda part, cancel: self.one_by_one(start, limits, done[slice(*part)], out, cancel),
-                   len(done), 1, threads)
+        todo, alone = np.arange(rows), [np.empty(0, np.int64)]
+        while len(todo):
+            first = objective_of(self.f, self.form, self.args_of(todo[0]), False)
+            first(start(self.starts[todo[0]]).trial)
+            if first.port is None or not isinstance(first, Replayed):
+                break
+            self.side_by_side(start, first.port, out, threads, todo)
+            left = todo[out["left"][todo] > 0]
+            gone = (out["nfev"][left] > 0) | (left == todo[0])
+            alone.append(left[gone])
+            todo = left[~gone]                        # those that begin on another branch
+        rest = np.concatenate([*alone, todo])
+        in_threads(lambda part, cancel: self.one_by_one(start, limits, rest[slice(*part)], out, cancel),
+                   len(rest), 1, threads)
         return out
 
-    def side_by_side(self, start: Callable[[Array], Descent], port: Port, out: dict[str, Any], threads: int) -> None:
-        """Those that stay on the branch of a port."""
+    def side_by_side(self, start: Callable[[Array], Descent], port: Port, out: dict[str, Any], threads: int,
+                     rows: Any) -> None:
+        """The fits of some rows, as far as they stay on the branch of a port."""
         like = start(self.starts[0])
         like.ask_all()
         evaluator = port.evaluator
         parts, n = len(self.form.leaves), len(evaluator.dims)
-        others = [np.ascontiguousarray(arg, np.float64) for arg in self.args]
+        others = [np.ascontiguousarray(arg[rows] if stacked else arg, np.float64)
+                  for arg, stacked in zip(self.args, self.stacked, strict=True)]
+        starts, found = self.starts[rows], {name: array[rows] for name, array in out.items()}
         leaves: list[Any] = [*[np.empty(0)] * parts, *others]
         stacked = [False] * parts + self.stacked
         if len(leaves) != n:
             raise TypeError("minimize: args need to be numbers and arrays")
         # what happens to a row depends on its group, and groups on nothing but the number of rows
         lanes = lanes_for(evaluator.code, 64)
-        size = max(lanes, min(16 * lanes, -(-self.rows // 16 // lanes) * lanes))
-        out["left"][:] = 0
+        size = max(lanes, min(16 * lanes, -(-len(rows) // 16 // lanes) * lanes))
+        found["left"][:] = 0
 
         def work(part: tuple[int, int], cancel: Any) -> None:
             for begin in range(*part, size):
                 fed = Port(evaluator, leaves, 0, parts)
-                if not many(like, fed, stacked, self.starts, out, begin, min(begin + size, part[1]), lanes, cancel):
-                    out["left"][begin:part[1]] = 1        # an array from outside has changed
+                if not many(like, fed, stacked, starts, found, begin, min(begin + size, part[1]), lanes, cancel):
+                    found["left"][begin:part[1]] = 1      # an array from outside has changed
 
-        in_threads(work, self.rows, size, threads)
+        in_threads(work, len(rows), size, threads)
+        for name, array in found.items():
+            out[name][rows] = array
 
     def one_by_one(self, start: Callable[[Array], Descent], limits: dict[str, Any], rows: Any,
                    out: dict[str, Any], cancel: Any) -> None:

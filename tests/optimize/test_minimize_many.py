@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import fastad as fa
+from fastad.optimize import many
 
 T = np.linspace(0.0, 1.0, 10)
 
@@ -88,3 +89,27 @@ def test_bad_arguments(options, message):
     given = {"f": lambda x, *args: np.sum(x ** 2), "X0": np.ones((4, 2))} | options
     with pytest.raises(ValueError, match=message):
         fa.minimize_many(given.pop("f"), given.pop("X0"), **given)
+
+
+def test_fits_of_one_branch_go_together(monkeypatch):
+    """Rows that begin on several branches are as many groups; only those that change branches are fits of their own."""
+    @fa.compile
+    def f(x, kind):
+        if kind > 1.0:
+            return np.sum((x - 1.0) ** 4 + x ** 2)
+        if kind > 0.0:
+            return np.sum((x + kind) ** 2)
+        return np.sum((x - 0.5) ** 2) if x[0] > 0.0 else np.sum((x - 0.5) ** 2) + x[0] ** 2
+
+    begin, kinds = np.random.default_rng(3).normal(size=(60, 3)), np.arange(60) % 3 - 0.5
+    singles = []
+    plain = many.descend
+    monkeypatch.setattr(many, "descend", lambda *args: (singles.append(1), plain(*args))[1])
+    result = fa.minimize_many(f, begin, (kinds,), threads=2)
+    moving = int(((kinds < 0.0) & (begin[:, 0] <= 0.0)).sum())
+    assert result.success.all()
+    assert len(singles) <= moving < 20
+    for k in range(60):
+        one = fa.minimize(f, begin[k], (kinds[k],), method="lbfgs")
+        np.testing.assert_array_equal(result.x[k], one.x)
+        assert (result.nit[k], result.nfev[k]) == (one.nit, one.nfev)
