@@ -33,7 +33,10 @@ cdef inline bint plain_numbers(tuple args, list whole) noexcept:
 
 
 cdef list results_in_regions(Evaluator e, list starts):
-    """For each result the region where it can be written for the caller, -1 for none; one is either read or written, and as large."""
+    """For each result the region where it can be written for the caller, -1 for none.
+
+    A region is either read or written, and as large.
+    """
     cdef Py_ssize_t k, slot
     cdef list found = []
     ins = e.code.instructions

@@ -1,5 +1,5 @@
-/* Loops over rows of a few numbers: taken and added up by number, summed, repeated. Widths that are usual are constants in a copy of
- * the loop, which the compiler then unrolls; wider vectors than the baseline's make them slower. */
+/* Loops over rows of a few numbers: taken and added up by number, summed, repeated. Widths that are usual are constants
+ * in a copy of the loop, which the compiler then unrolls; wider vectors than the baseline's make them slower. */
 #ifndef FASTAD_MOVES_H
 #define FASTAD_MOVES_H
 
@@ -37,13 +37,16 @@ static void repeat(ssize n, ssize times, const double *restrict x, double *restr
 }
 
 /* Rows by number. */
-static void take_rows(ssize n, ssize width, const int32_t *restrict rows, const double *restrict x, double *restrict v) {
-#define LOOP(w) for (ssize k = 0; k < n; k++) for (ssize j = 0; j < (w); j++) v[k * (w) + j] = x[rows[k] * (ssize)(w) + j];
+static void take_rows(ssize n, ssize width, const int32_t *restrict rows, const double *restrict x,
+                      double *restrict v) {
+#define LOOP(w) for (ssize k = 0; k < n; k++) \
+        for (ssize j = 0; j < (w); j++) v[k * (w) + j] = x[rows[k] * (ssize)(w) + j];
     FOR_WIDTH(width, LOOP)
 #undef LOOP
 }
 
-/* Rows added to those of a number, from the first to the last; where one comes several times in a row, its sum stays in registers. */
+/* Rows added to those of a number, from the first to the last; where one comes several times in a row, its sum stays in
+ * registers. */
 static void put_rows(ssize n, ssize width, const int32_t *restrict rows, const double *restrict x, double *restrict v) {
 #define LOOP(w) for (ssize k = 0; k < n;) { \
         const int32_t row = rows[k]; \

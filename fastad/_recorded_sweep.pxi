@@ -1,20 +1,21 @@
 # The reverse sweep recorded as ordinary records (part of variable.pyx): derivatives that can be differentiated again.
 #
-# Instead of a number each slot has an adjoint that is itself a slot: of a new record, of an old one (the adjoint of x in
-# x * y is y), or a number. A copy, a gather or a broadcast moves such references and records nothing; where a whole
+# Instead of a number each slot has an adjoint that is itself a slot: of a new record, of an old one (the adjoint of x
+# in x * y is y), or a number. A copy, a gather or a broadcast moves such references and records nothing; where a whole
 # view's adjoint is read and its elements stand all over the tape, one ROUTE record gathers them.
 #
 # Nothing (see docs/design.md) must stay nothing. One bit for each adjoint says whether it may be nothing, now or (in a
 # program that is replayed) with other inputs; these alone take the row `flow` instead of `multiply`.
 
-cdef str FREED_PART = "backward: a part of this graph was freed by an earlier backward(); call that one with retain_graph=True"
+cdef str FREED_PART = ("backward: a part of this graph was freed by an earlier backward(); call that one with "
+                       "retain_graph=True")
 
 
 @cython.final
 cdef class _Recorder(_Partials):
     """The recorded sweep: the adjoint of each kind of record."""
 
-    # ---- the sweep -----------------------------------------------------------------------------------------------------------
+    # ---- the sweep ---------------------------------------------------------------------------------------------------
     cdef int run(self) except -1:
         """Go through the records backwards."""
         cdef Tape t = self.tape
@@ -152,7 +153,8 @@ cdef class _Recorder(_Partials):
         cdef Py_ssize_t k, n = 0, slot
         for k in range(w.n):
             slot = w.a + t.pool[w.layout + k]
-            if t.pool[w.layout + k] < 0 or not self.active_slot(slot) or not self.state[w.dst + k - self.base] & REACHED:
+            if (t.pool[w.layout + k] < 0 or not self.active_slot(slot)
+                    or not self.state[w.dst + k - self.base] & REACHED):
                 continue
             self.state[slot - self.base] |= REACHED
             targets[n], refs[n] = slot, self.adjoint[w.dst + k - self.base]
@@ -232,7 +234,8 @@ cdef class _Recorder(_Partials):
     cdef int multiplied(self, Wide *w) except -1:
         """The adjoint of a matrix product (batch B; M, K times K, N): two matrix products."""
         cdef Tape t = self.tape
-        cdef Py_ssize_t B = t.pool[w.layout], M = t.pool[w.layout + 1], N = t.pool[w.layout + 2], K = t.pool[w.layout + 3]
+        cdef Py_ssize_t B = t.pool[w.layout], M = t.pool[w.layout + 1]
+        cdef Py_ssize_t N = t.pool[w.layout + 2], K = t.pool[w.layout + 3]
         cdef Py_ssize_t s[9]
         cdef Py_ssize_t k, at = w.dst, at_a = w.a, at_b = w.b
         cdef Layout out, a, b
@@ -366,7 +369,7 @@ cdef class _Recorder(_Partials):
             return c.value == 0.0
         return not np.all(read_view(&self.tape.value[c.slot], <Layout>c.layout))
 
-    # ---- where the sweep meets Python ---------------------------------------------------------------------------------------
+    # ---- where the sweep meets Python --------------------------------------------------------------------------------
     cdef object variable_of(self, Term c, Layout l):
         """A term as a Variable."""
         if c.slot == 0:
@@ -454,7 +457,7 @@ cdef class _Recorder(_Partials):
                 self.adjoint[targets[k] - self.base] = 2 * refs[k]
         return 0
 
-    # ---- beginning and end of the adjoints -----------------------------------------------------------------------------
+    # ---- beginning and end of the adjoints ---------------------------------------------------------------------------
     cdef int seed(self, Py_ssize_t first, Layout l, object seed) except -1:
         """Start with the adjoint of an output: a Variable or an array of its shape, whose -0.0 are nothing."""
         cdef Variable h
@@ -526,8 +529,9 @@ cdef object recorded_rule(object rule):
     """How a rule differentiates itself."""
     pull = getattr(rule, "recorded_pull", None)
     if pull is None:
-        raise NotImplementedError(f"{getattr(rule, 'name', type(rule).__name__)}: its rule gives first derivatives only; it needs "
-                                  "a method recorded_pull(operands, results, upstream) that works with Variables")
+        raise NotImplementedError(f"{getattr(rule, 'name', type(rule).__name__)}: its rule gives first derivatives "
+                                  "only; it needs a method recorded_pull(operands, results, upstream) that works "
+                                  "with Variables")
     return pull
 
 
@@ -537,15 +541,16 @@ cdef object hooked(object function, object g, object name):
     if new is None:
         return g
     if np.shape(new) != g.shape:
-        raise ValueError(f"hook of {name or 'a variable'}: returned shape {np.shape(new)} for a gradient of shape {g.shape}")
+        raise ValueError(f"hook of {name or 'a variable'}: returned shape {np.shape(new)} for a gradient of shape "
+                         f"{g.shape}")
     return new
 
 
 cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, bint live):
     """A finished recorded sweep.
 
-    `outputs` are Variables that stand on the tape; `spans` are pairs (first slot, layout) of what is differentiated with
-    respect to.
+    `outputs` are Variables that stand on the tape; `spans` are pairs (first slot, layout) of what is differentiated
+    with respect to.
     """
     cdef _Recorder r = _Recorder.__new__(_Recorder)
     cdef Py_ssize_t lowest = tape.n_slots, first
@@ -597,7 +602,8 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint e
     cdef Tape tape
     cdef int paused
     cdef Py_ssize_t k
-    kept = [k for k in range(len(outputs)) if isinstance(outputs[k], Handle) and recorded(outputs[k]) and seeds[k] is not None]
+    kept = [k for k in range(len(outputs)) if isinstance(outputs[k], Handle) and recorded(outputs[k])
+            and seeds[k] is not None]
     if not kept or not inputs:
         return [None] * len(inputs)
     outputs, seeds = [outputs[k] for k in kept], [seeds[k] for k in kept]
@@ -607,7 +613,8 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint e
     for y, seed in zip(outputs, seeds):
         if np.shape(seed) != np.shape(y) and np.ndim(seed):
             raise ValueError(f"recorded_pull: an output has shape {np.shape(y)}, its seed {np.shape(seed)}")
-    tape = settle(outputs + inputs + [s for s in seeds if isinstance(s, Handle) and recorded(s)], 0, 1, 0, "recorded_pull")
+    tape = settle(outputs + inputs + [s for s in seeds if isinstance(s, Handle) and recorded(s)], 0, 1, 0,
+                  "recorded_pull")
     paused, tape.paused = tape.paused, 0
     tape.pinned += 1
     tape.limit()

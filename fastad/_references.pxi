@@ -1,4 +1,5 @@
-# Adjoints as references to slots, and the operations of a recorded sweep (part of variable.pyx; see _recorded_sweep.pxi).
+# Adjoints as references to slots, and the operations of a recorded sweep (part of variable.pyx; see
+# _recorded_sweep.pxi).
 
 cdef enum AdjointState:
     ACTIVE = 1                        # depends on the inputs
@@ -210,10 +211,12 @@ cdef class _References:
         cdef Py_ssize_t low = 0, high = -1, k
         if w.kind == CALL:
             for k in range(t.pool[w.layout]):
-                if self.active_span(t.pool[w.layout + 1 + 2 * k], t.pool[w.layout + 1 + 2 * k] + t.pool[w.layout + 2 + 2 * k] - 1):
+                if self.active_span(t.pool[w.layout + 1 + 2 * k],
+                                    t.pool[w.layout + 1 + 2 * k] + t.pool[w.layout + 2 + 2 * k] - 1):
                     return True
             return False
-        if w.n == 0 or w.kind == SPAN or (w.b if second else w.a) < 0 or w.flags & (CONSTANT_B if second else CONSTANT_A):
+        if (w.n == 0 or w.kind == SPAN or (w.b if second else w.a) < 0
+                or w.flags & (CONSTANT_B if second else CONSTANT_A)):
             return False
         if w.kind == ROUTE or w.kind == SPREAD:
             for k in range(w.n):
@@ -235,7 +238,8 @@ cdef class _References:
         cdef Wide *w
         for rec in range(self.first, self.stop):
             if not is_wide(t.link[rec]):
-                if t.link[rec] == FREED_SCALAR or self.active_slot(slot - distance_x(t, rec)) or self.active_slot(slot - distance_y(t, rec)):
+                if (t.link[rec] == FREED_SCALAR or self.active_slot(slot - distance_x(t, rec))
+                        or self.active_slot(slot - distance_y(t, rec))):
                     self.state[slot - self.base] |= ACTIVE
                 slot += 1
                 continue
@@ -245,7 +249,8 @@ cdef class _References:
                 written_span(t, w, &low, &high)
                 if self.active_span(low, high):
                     self.activate(w.out, w.out + w.n - 1)
-            if not (self.reads_active(w, False) or (w.b >= 0 and w.kind != SPREAD and self.reads_active(w, True)) or w.flags & FREED):
+            if not (self.reads_active(w, False) or (w.b >= 0 and w.kind != SPREAD and self.reads_active(w, True))
+                    or w.flags & FREED):
                 continue
             if w.kind == ASSIGN:
                 if w.flags & INDEXED:
@@ -511,7 +516,8 @@ cdef class _References:
             if b.slot == 0:
                 return a if (b.value != 0.0) == (op == OP_logical_and) else b
         slot = t.n_slots
-        if a.layout is not NULL or (two and b.layout is not NULL) or slot - a.slot >= FAR and a.slot or (two and b.slot and slot - b.slot >= FAR):
+        if (a.layout is not NULL or (two and b.layout is not NULL) or slot - a.slot >= FAR and a.slot
+                or (two and b.slot and slot - b.slot >= FAR)):
             return self.emit_map(op, a, b, None)
         if slot >= t.slot_limit or t.n_records >= t.record_limit:
             t.reserve(2, 1, 0)
@@ -523,7 +529,7 @@ cdef class _References:
         return standing_at(put_scalar(t, op, a.slot, b.slot if two else 0, v, dx, dy), NULL, v)
 
     cdef int stored(self, Term a, Term b, int *order) except -1:
-        """The axes of the iteration shape from the outermost in memory to the innermost, as one that has all of them has them.
+        """The axes of the iteration shape from the outermost in memory to the innermost, as one with all has them.
 
         A record's iteration may have changed places of axes; results stored the same way would be read across.
         """
@@ -575,7 +581,8 @@ cdef class _References:
         t.reserve(size + 2, 1, 4 * n + 5)
         w = t.push(MAP, size + (a.slot == 0) + (two and b.slot == 0))
         w.op = <uint8_t>op
-        w.flags = (CONSTANT_A if a.slot == 0 or a.constant else 0) | (CONSTANT_B if two and (b.slot == 0 or b.constant) else 0)
+        w.flags = CONSTANT_A if a.slot == 0 or a.constant else 0
+        w.flags |= CONSTANT_B if two and (b.slot == 0 or b.constant) else 0
         k = w.out + size
         w.a = a.slot
         if a.slot == 0:
@@ -625,7 +632,8 @@ cdef class _References:
         cdef bint fused = summed is not None
         if p.slot == 0 and p.value == 1.0:
             return g
-        if not g.maybe and ((p.slot == 0 and (p.value == -1.0 or g.slot == 0)) or (g.slot == 0 and abs(g.value) == 1.0)):
+        if not g.maybe and ((p.slot == 0 and (p.value == -1.0 or g.slot == 0))
+                            or (g.slot == 0 and abs(g.value) == 1.0)):
             return self.emit(OP_multiply, p, g)
         if fused:
             fused = False

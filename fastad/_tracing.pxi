@@ -1,8 +1,8 @@
 # What a traced function leaves behind (part of variable.pyx).
 #
 # `fa.compile` runs a function once with inputs on a tape of its own. Whatever depends on the inputs must be a record
-# there, or a guard: a value that Python has seen, with the record before which it did. A Variable that carries no gradient
-# is a Discrete: a Variable with a NumPy dtype whose conversion to a plain number leaves a guard.
+# there, or a guard: a value that Python has seen, with the record before which it did. A Variable that carries no
+# gradient is a Discrete: a Variable with a NumPy dtype whose conversion to a plain number leaves a guard.
 
 cdef object BOOL = np.dtype(np.bool_)
 cdef object INT = np.dtype(np.int64)
@@ -23,9 +23,9 @@ cdef inline Trace current_trace():
 cdef class Trace:
     """What a traced function has recorded and seen; made by `begin_trace`.
 
-    ``inputs``: (slot, shape, kind) of each input; ``captures``: (array, slot, size) of arrays from outside, whose content
-    at call time counts; ``frozen``: (array, copy) of arrays that selected elements, which must not have changed;
-    ``guards``: (slot, size, values) that Python has seen, in order.
+    ``inputs``: (slot, shape, kind) of each input; ``captures``: (array, slot, size) of arrays from outside, whose
+    content at call time counts; ``frozen``: (array, copy) of arrays that selected elements, which must not have
+    changed; ``guards``: (slot, size, values) that Python has seen, in order.
     """
 
     def __cinit__(self):
@@ -49,7 +49,8 @@ cdef class Trace:
             return None
         v = x if (<Variable>x).layout.contiguous and (<Variable>x).state == NODE else record_copy(x)
         if v.tape is not self.tape:
-            raise TraceError("a result was recorded on another tape than the traced function's; .detach() makes it a constant")
+            raise TraceError("a result was recorded on another tape than the traced function's; .detach() makes it a "
+                             "constant")
         return v.offset, v.layout.shape, kind_of(v), not isinstance(v, Discrete)
 
     @property
@@ -58,7 +59,7 @@ cdef class Trace:
         return [(slot, 1, np.array([v])) if isinstance(v, float) else (slot, v.size, v) for _, slot, v in self.seen]
 
     def guard_columns(self):
-        """The guards as arrays: ``record`` (how many records were there), ``slot``, ``size``, and their ``values`` in a row."""
+        """The guards as arrays: ``record`` (how many records were there), ``slot``, ``size``; ``values`` in a row."""
         n = len(self.seen)
         sizes = [1 if isinstance(v, float) else v.size for _, _, v in self.seen]
         return {"record": np.fromiter([r for r, _, _ in self.seen], np.int64, n),
@@ -98,7 +99,7 @@ cdef class Trace:
             self.captures.append((data, slot, data.size))
 
     def check(self):
-        """Raise TraceError if a captured array has changed since it was used: a replay could not tell its two contents apart."""
+        """Raise TraceError if a captured array has changed since it was used: a replay could not tell that from it."""
         for array, slot, size in self.captures:
             self.check_content(array, slot)
         for array, copy in self.frozen:
@@ -116,7 +117,7 @@ cdef class Trace:
         return new_span(self.tape, value)
 
     def own(self, array):
-        """Let an array that the trace's owner has made, and nobody can change, select elements without a comparison in each replay."""
+        """Let an array that the trace's owner has made, and nobody can change, select without a look in each replay."""
         self.owned.append(array)                      # so that no other array comes to stand in its place
         self.held.add(key_of(array))
         return array
@@ -128,16 +129,17 @@ cdef class Trace:
         self.tape = None
 
 
-cdef str CHANGED = ("an array from outside was written to while the function was traced for compile(), between two uses of it; "
-                    "compute a new array instead")
+cdef str CHANGED = ("an array from outside was written to while the function was traced for compile(), between two "
+                    "uses of it; compute a new array instead")
 
 
 cdef object decoded_record(Tape t, Py_ssize_t i, Py_ssize_t slot):
     """One record in words.
 
-    A scalar one: kind "scalar", op, out, size 1, a and b (slots or None), ca and cb (the constants in their place). Others:
-    kind, op, out, size, dst, a, b (None: none), n, flags (the bits of `Flag`), rule, and layout (lengths and the three
-    tuples of strides), indices, or for a call ins and outs (pairs of slot and size) and for matmul sizes (13 numbers).
+    A scalar one: kind "scalar", op, out, size 1, a and b (slots or None), ca and cb (the constants in their place).
+    Others: kind, op, out, size, dst, a, b (None: none), n, flags (the bits of `Flag`), rule, and layout (lengths and
+    the three tuples of strides), indices, or for a call ins and outs (pairs of slot and size) and for matmul sizes (13
+    numbers).
     """
     cdef uint64_t k = t.link[i]
     cdef Wide *w
@@ -193,11 +195,11 @@ cdef Py_ssize_t result_size(Tape t, Py_ssize_t rec) noexcept:
 
 
 def history(Variable x not None, Py_ssize_t limit, str name="to_dot"):
-    """What a Variable was computed from, for the function `name`: the youngest `limit` records, oldest first, and how many there are.
+    """What a Variable was computed from, for the function `name`: the youngest `limit` records, oldest first; how many.
 
-    A record is what `decoded_record` gives, with ``record`` (its number), ``values`` and ``gradient`` of its result (None: no
-    gradient, or none yet) and ``variable``, the Variable that is this result (None: nobody holds one). A leaf or constant
-    has no records.
+    A record is what `decoded_record` gives, with ``record`` (its number), ``values`` and ``gradient`` of its result
+    (None: no gradient, or none yet) and ``variable``, the Variable that is this result (None: nobody holds one). A leaf
+    or constant has no records.
     """
     cdef Tape t = x.tape
     cdef Py_ssize_t rec, slot, size
@@ -276,7 +278,7 @@ def end_trace(Trace trace not None):
     trace.tape.limit()
 
 
-# ---- arrays from outside -----------------------------------------------------------------------------------------------
+# ---- arrays from outside ---------------------------------------------------------------------------------------------
 cdef object captured_by(Trace trace, object array, str name):
     """A plain array as a value on the trace's tape that is read anew in each replay."""
     cdef Wide *w
@@ -342,8 +344,8 @@ cdef bint meets_trace(object x, object y) noexcept:
 cdef int refuse_while_tracing(str name) except -1:
     """What is written outside of the trace's tape would not be written again in a replay."""
     if tracing and is_tracing():
-        raise TraceError(f"{name}: a function that is traced for compile() cannot write to a Variable from outside: a replay would "
-                         "not do it again; write to a copy, or return the new values")
+        raise TraceError(f"{name}: a function that is traced for compile() cannot write to a Variable from outside: a "
+                         "replay would not do it again; write to a copy, or return the new values")
     return 0
 
 
@@ -367,7 +369,7 @@ def is_tracing():
     return current_trace() is not None
 
 
-# ---- guards ----------------------------------------------------------------------------------------------------------------
+# ---- guards ----------------------------------------------------------------------------------------------------------
 cdef int guard(Trace trace, Variable x) except -1:
     """Python sees the values of x: a replay has to find the same ones."""
     if x.layout is SCALAR:
@@ -376,7 +378,8 @@ cdef int guard(Trace trace, Variable x) except -1:
     if not x.layout.contiguous:
         x = record_copy(x)
     if x.layout.size:
-        trace.seen.append((trace.tape.n_records, x.offset, read_view(&x.tape.value[0] + x.offset, x.layout).reshape(-1)))
+        trace.seen.append((trace.tape.n_records, x.offset,
+                           read_view(&x.tape.value[0] + x.offset, x.layout).reshape(-1)))
     return 0
 
 
@@ -437,8 +440,8 @@ cdef object fitted_to(object kind, object new):
     """What is written into a Discrete, in its dtype."""
     if isinstance(new, Handle):
         if recorded(new) and not isinstance(new, Discrete):
-            raise TypeError("in-place write: a recorded value cannot be written into an array without gradient; build the array "
-                            "with np.zeros_like of a differentiated one, fa.array or np.stack")
+            raise TypeError("in-place write: a recorded value cannot be written into an array without gradient; build "
+                            "the array with np.zeros_like of a differentiated one, fa.array or np.stack")
         return converted(new, kind) if recorded(new) else new
     if isinstance(new, np.ndarray):
         return converted(captured(new, "in-place write"), kind)
@@ -457,7 +460,7 @@ cdef object whole(Handle x, int op):
     return apply(op, x, None) if tracing and trace_of(x) is not None else x
 
 
-# ---- Variables without gradient ------------------------------------------------------------------------------------------------
+# ---- Variables without gradient --------------------------------------------------------------------------------------
 cdef Discrete discrete_node(Handle node, object kind):
     """The same values as a Discrete."""
     cdef Discrete h = Discrete.__new__(Discrete)
@@ -481,7 +484,7 @@ cdef Variable record_copy(Variable x):
 
 
 cdef object finished(Variable node, object operands, object kind):
-    """What an operation gives in a traced function: a Discrete where no operand carries a gradient, or under no_grad()."""
+    """What an operation gives in a traced function: a Discrete if no operand carries a gradient, or under no_grad()."""
     cdef bint gradient = False
     cdef object first = None
     if node.tape.trace is None:
@@ -505,10 +508,12 @@ cdef Discrete stopped(Variable x):
     return discrete_node(record_map(OP_stop, x, None, x.layout, None, "detach"), kind_of(x))
 
 
-cdef str OUTSIDE = ("the function that is traced for compile() uses a Variable that was recorded outside of it; pass it as an "
-                    "argument, or .detach() it")
-cdef dict kinds = {}                  # (opcode, kind of x, kind of y) -> dtype of the result, None: the row is not what NumPy does
-cdef tuple EXACT_IN_INTEGERS = ("add", "subtract", "multiply", "maximum", "minimum", "fmax", "fmin", "negative", "positive",
+cdef str OUTSIDE = ("the function that is traced for compile() uses a Variable that was recorded outside of it; pass "
+                    "it as an argument, or .detach() it")
+# (opcode, kind of x, kind of y) -> dtype of the result, None: the row is not what NumPy does
+cdef dict kinds = {}
+cdef tuple EXACT_IN_INTEGERS = ("add", "subtract", "multiply", "maximum", "minimum", "fmax", "fmin", "negative",
+                                "positive",
                                 "absolute", "sign", "square", "floor", "ceil", "trunc", "keep", "drop", "stop")
 cdef tuple NOT_OF_TRUTH_VALUES = ("add", "floor_divide", "remainder", "power")
 
@@ -530,13 +535,14 @@ cdef object result_kind(int op, object a, object b):
         return FLOAT
     with np.errstate(all="ignore"):
         kind = asarray(f(sample(a)) if b is None else f(sample(a), sample(b))).dtype
-    if kind == FLOAT or (kind == BOOL and name not in NOT_OF_TRUTH_VALUES) or (kind == INT and name in EXACT_IN_INTEGERS):
+    if (kind == FLOAT or (kind == BOOL and name not in NOT_OF_TRUTH_VALUES)
+            or (kind == INT and name in EXACT_IN_INTEGERS)):
         return kind
     return None
 
 
 cdef object apply_traced(int op, object x, object y, object a, object b, str name):
-    """`apply` in a traced function: recorded whatever the operands are; where no gradient flows, with NumPy's dtypes."""
+    """`apply` in a traced function: recorded whatever the operands are; if no gradient flows, with NumPy's dtypes."""
     cdef bint gradient = False
     for z in (a, b):
         if isinstance(z, Handle):
@@ -586,8 +592,9 @@ cdef object compared(Handle x, object other, int how):
 cdef class Discrete(Variable):
     """A value of a traced function that carries no gradient: truth values, integers, numbers cut off from their origin.
 
-    It computes as NumPy's numbers and arrays of its dtype do. A conversion to a plain number leaves a guard on the trace:
-    a replay in which it would come out otherwise takes another program. Users meet it inside of a compiled function only.
+    It computes as NumPy's numbers and arrays of its dtype do. A conversion to a plain number leaves a guard on the
+    trace: a replay in which it would come out otherwise takes another program. Users meet it inside of a compiled
+    function only.
     """
 
     def __init__(self, *args):
@@ -678,4 +685,5 @@ cdef class Discrete(Variable):
         return format(values_of(self), spec)
 
     def __repr__(self):
-        return f"Discrete({np.array2string(asarray(peek(self)), separator=', ', prefix='Discrete(')}, dtype={self.kind})"
+        values = np.array2string(asarray(peek(self)), separator=", ", prefix="Discrete(")
+        return f"Discrete({values}, dtype={self.kind})"
