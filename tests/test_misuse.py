@@ -122,6 +122,19 @@ def test_optimisers_refuse_masked_arrays(call):
         call(MASKED)
 
 
+@pytest.mark.parametrize(("call", "error", "words"), [
+    (lambda: fa.scipy.minimize(square, X, bounds=3), ValueError, "^fa.scipy.minimize: bounds=3; a pair"),
+    (lambda: fa.scipy.minimize(square, X, bounds={"a": (0, 1)}), ValueError, "^fa.scipy.minimize: bounds={'a'"),
+    (lambda: fa.minimize(square, X, bounds=[(0, 1), 2]), ValueError, r"^minimize: bounds=\[\(0, 1\), 2\]"),
+    (lambda: fa.scipy.minimize(square, X, constraints=3), ValueError, "^fa.scipy.minimize: constraints has 3"),
+    (lambda: fa.scipy.least_squares(lambda x: None, X), TypeError, "the function returned NoneType"),
+    (lambda: fa.scipy.root(lambda x: [], X), TypeError, "the function returned list without a number"),
+])
+def test_scipys_optimisers_name_what_is_wrong(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
 def test_whole_numbers_of_any_size_are_numbers():
     big = 2 ** 70
     assert fa.Variable(big).value == fa.array(big) == float(big)

@@ -7,7 +7,7 @@ can use.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +172,9 @@ def joined(outputs: Any) -> Value:
     if type(outputs) is np.ndarray and outputs.ndim == 1 and outputs.dtype != object:
         return outputs
     leaves = [np.ravel(leaf) for leaf in flatten(outputs)[0]]
+    if not leaves:
+        raise TypeError(f"the function returned {type(outputs).__name__} without a number in it; a number, an array or "
+                        "a container of them is needed")
     row: Value = leaves[0] if len(leaves) == 1 else np.concatenate(leaves)
     return row
 
@@ -221,8 +224,14 @@ def wired_bounds(bounds: Any, form: Form) -> Bounds | None:
     """Bounds of the vector from a pair for each leaf of the parameters, or from what SciPy takes for a vector."""
     from scipy.optimize import Bounds
 
-    if bounds is None or isinstance(bounds, Bounds) or form.is_vector:
+    if bounds is None or isinstance(bounds, Bounds):
         return bounds
+    if form.is_vector:
+        given = list(bounds) if isinstance(bounds, Iterable) else [bounds]
+        if not all(np.shape(pair) == (2,) for pair in given):
+            raise ValueError(f"{form.name}: bounds={bounds!r}; a pair (low, high) for each entry of the vector, or "
+                             "scipy.optimize.Bounds, is needed")
+        return given
     pairs = flatten_like(form.tree, bounds, f"{form.name}: bounds")
     for pair in pairs:
         if pair is not None and (not isinstance(pair, (tuple, list)) or len(pair) != 2):
@@ -244,7 +253,7 @@ def wired_constraints(constraints: Any, form: Form, method: Any = None, compile:
     curved = name == "trust-constr" or callable(method)
     single = isinstance(constraints, (dict, LinearConstraint, NonlinearConstraint))
     made: list[Any] = []
-    for c in [constraints] if single else constraints:
+    for c in constraints if isinstance(constraints, Iterable) and not single else [constraints]:
         if isinstance(c, LinearConstraint):
             made.append(c)
         elif isinstance(c, NonlinearConstraint):
