@@ -7,6 +7,7 @@
 #define FASTAD_EXECUTE_H
 #include "_instruction.h"
 #include "_moves.h"
+#include "_strands.h"
 
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
 #define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
@@ -142,7 +143,17 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
 
 /* Scalar instructions on lanes. */
 static void execute_lanes(const fa_scalar_instruction *p, ssize n, double *w, ssize lanes) {
-    for (; n > 0; n--, p++) fa_kernels[p->op & 255].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
+    for (; n > 0; n--, p++) fa_kernels[p->op].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
+}
+
+/* v[j] += the j-th term of each of `count` rows, n slots apart, for the first `side` of them: each sum in a register, since
+ * through memory a term would have to wait twice as long for the one before. */
+FA_INLINE void add_side_by_side(ssize side, ssize n, ssize count, const double *t, const int64_t *slots, double *v) {
+    double s[4];
+    for (ssize j = 0; j < side; j++) s[j] = v[j];
+    if (slots) for (ssize i = 0; i < count; i++) for (ssize j = 0; j < side; j++) s[j] += t[slots[i * n + j]];
+    else for (ssize i = 0; i < count; i++) for (ssize j = 0; j < side; j++) s[j] += t[i * n + j];
+    for (ssize j = 0; j < side; j++) v[j] = s[j];
 }
 
 /* p->n sums of p->count terms, each from its first term to its last: v[j] = (s[j] + t[0][j]) + t[1][j] + ... */
@@ -152,18 +163,16 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
     double *v = w + p->v * lanes;
     for (ssize j = 0; j < n; j++)
         for (ssize l = 0; l < lanes; l++) v[j * lanes + l] = w[(p->a + (p->aa ? j : 0)) * lanes + l];
-    if (n == 1 && lanes == 1) {
-        double s = *v;
-        if (p->ib < 0) for (ssize i = 0; i < count; i++) s += w[p->b + i];
-        else for (ssize i = 0; i < count; i++) s += w[slots[i]];
-        *v = s;
+    if (p->ib < 0 && n * lanes >= SHORT_ROW) for (ssize i = 0; i < count; i++) fa_add_into(n * lanes, w + (p->b + i * n) * lanes, v);
+    else if (lanes == 1) for (ssize j = 0; j < n;) {
+        const int64_t *const at = p->ib < 0 ? 0 : slots + j;
+        const double *t = w + (at ? 0 : p->b + j);
+        if (n - j >= 4) { add_side_by_side(4, n, count, t, at, v + j); j += 4; }
+        else if (n - j >= 2) { add_side_by_side(2, n, count, t, at, v + j); j += 2; }
+        else { add_side_by_side(1, n, count, t, at, v + j); j += 1; }
     }
-    else for (ssize i = 0; i < count; i++)
-        for (ssize j = 0; j < n; j++) {
-            const double *t = w + (p->ib < 0 ? p->b + i * n + j : slots[i * n + j]) * lanes;
-            if (lanes == 1) v[j] += *t;
-            else fa_add_into(lanes, t, v + j * lanes);
-        }
+    else for (ssize i = 0; i < count * n; i++)
+        fa_add_into(lanes, w + (p->ib < 0 ? p->b + i : slots[i]) * lanes, v + i % n * lanes);
 }
 
 /* v += the rows of a matrix one after the other. Neighbouring short rows are added up side by side first, as one long row. */
@@ -353,15 +362,17 @@ static int native_call(const fa_instruction *p, const int64_t *pool, double *w, 
     }
 }
 
-/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has raised. */
+/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has raised.
+ * On one lane scalar instructions are executed as `strands`, see there. */
 static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
-                        const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
+                        const int32_t *strands, const int64_t *pool, double *w, ssize lanes, double *work,
+                        const fa_region *regions) {
     for (ssize i = first; i < last; i++) {
         const fa_instruction *p = code + i;
         switch (p->kind) {
         case K_SCALARS:
-            if (lanes == 1) scalar_run(scalars + p->first, (ssize)p->n, w);
-            else execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
+            if (lanes > 1) execute_lanes(scalars + p->first, (ssize)p->n, w, lanes);
+            else if (p->n) run_strands(strands + 5 * p->first, w);
             break;
         case K_RUN:
             if (execute_run(p, pool, w, lanes, work, regions)) return -1;
@@ -391,7 +402,7 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
 
 /* Instructions whose results are used up part by part, `parts` times, each time on the next part of what they work on: their slots
  * go on by `steps` (v, a, b of each). Returns -1 when a signal has raised. */
-static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize parts, const int64_t *steps, const fa_scalar_instruction *scalars,
+static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize parts, const int64_t *steps, const int32_t *strands,
                               const int64_t *pool, double *w, double *work, const fa_region *regions) {
     fa_instruction part[MOST_IN_PARTS];
     ssize numbers = 0, done = 0;
@@ -403,7 +414,7 @@ static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize par
             part[k].a += steps[3 * k + 1];
             part[k].b += steps[3 * k + 2];
         }
-        if (fa_execute(part, 0, count, scalars, pool, w, 1, work, regions) < 0) return -1;
+        if (fa_execute(part, 0, count, 0, strands, pool, w, 1, work, regions) < 0) return -1;
         if ((done += numbers) > LONG_RUN) {
             done = 0;
             if (interrupted()) return -1;

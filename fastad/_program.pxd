@@ -33,10 +33,11 @@ cdef class Code:
     cdef readonly list regions                  # (slot, size) of arguments and results that stay where the caller has them
     cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
     cdef readonly Py_ssize_t n_slots
-    cdef object forms                           # the scalar table as it is executed
+    cdef readonly object strands                # the scalar instructions as one lane executes them, see _strands.h
     cdef readonly object stops                  # where execution stops for a call or to look at signals, see `stops`
     cdef const void *_instructions              # the data of the arrays above
     cdef const void *_scalars
+    cdef const int32_t *_strands
     cdef const int64_t *_pool
     cdef const double *_image
     cdef const int64_t *_stops

@@ -92,8 +92,9 @@ cdef class Code:
                 ensure_loops(op)
         self.stops = stops(self.instructions)
         self._instructions = PyArray_DATA(<ndarray>self.instructions)
-        self.forms = with_forms(self.scalars, self.instructions)
-        self._scalars = PyArray_DATA(<ndarray>self.forms)
+        self.strands = strands(self.instructions, self.scalars)
+        self._strands = <const int32_t *>PyArray_DATA(<ndarray>self.strands)
+        self._scalars = PyArray_DATA(<ndarray>self.scalars)
         self._pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
         self._image = <const double *>PyArray_DATA(<ndarray>self.image)
         self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
@@ -156,12 +157,9 @@ cdef class Code:
 
     cdef int execute(self, Workspace space, Evaluator e) except -1:
         """Run the instructions: all, unless a guard that is looked at on the way does not hold."""
-        cdef const void *regions = NULL
         cdef const int64_t *stops = e._stops
         cdef Window window = None
         cdef Py_ssize_t at = 0, stop, k = 0, checked = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
-        if space.lanes == 1:
-            regions = space.regions
         space.errors, space.failing = None, False
         while at < n:
             stop = stops[k]
@@ -171,9 +169,9 @@ cdef class Code:
                 window = None
             elif stops[k + 1]:
                 with nogil:
-                    at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
+                    at = advance(self, at, stop, space)
             else:
-                at = execute(self._instructions, at, stop, self._scalars, self._pool, space.w, space.lanes, space.work, regions)
+                at = advance(self, at, stop, space)
             if at < 0:
                 return -1
             if at < stop:                             # a call that needs its rule after all
@@ -199,13 +197,12 @@ cdef class Code:
 
     cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil:
         """Run all instructions without the GIL, which a Python function takes; 1 when another thread cancels."""
-        cdef const void *regions = space.regions if space.lanes == 1 else NULL
         cdef Py_ssize_t at = 0, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
         if space.failing:
             with gil:
                 space.errors, space.failing = None, False
         while True:
-            at = execute(self._instructions, at, self._stops[k], self._scalars, self._pool, space.w, space.lanes, space.work, regions)
+            at = advance(self, at, self._stops[k], space)
             if at < 0:
                 with gil:
                     return -1                         # a signal has raised
@@ -575,7 +572,7 @@ cdef class Evaluator:
                 for j in range(m):
                     if calls[k]:
                         code.call(k, space)
-                    elif execute(code._instructions, k, last, code._scalars, code._pool, space.w, 1, space.work, space.regions) < 0:
+                    elif advance(code, k, last, space) < 0:
                         PyErr_CheckSignals()
                 elapsed = <double>(clock() - before)
                 best[k] = min(best[k], max(elapsed - idle, 0.0) / m)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: What a block kernel computes beforehand, strip by strip: functions and the expressions of their arguments.
 Steps: TypeAlias = "list[tuple[Op, list[str]]]"
+#: A row and which of its operands are in the register: "", "x", "y" or "xy".
+Link: TypeAlias = "tuple[Op, str]"
 
 #: External functions that the compiler turns into vector instructions by itself; they stay inside the loops.
 INLINE = {"sqrt", "fabs", "absolute", "floor", "ceil", "trunc", "rint", "copysign"}
@@ -117,6 +119,51 @@ def scalar_call(op: Op) -> str:
     if op.libm:
         return f"{op.libm}({', '.join('xy'[:op.arity])})"
     return f"loop_scalar(OP_{op.name}, x, {'y' if op.arity == 2 else '0.0'}, {op.arity})"
+
+
+class Strands:
+    """The scalar instructions of ``_strands.h``: each row, and rows followed by links.
+
+    A link is an operator together with what it reads from the register, where the number computed before is. Up to
+    three operations are one instruction, unless one divides: that takes longer than looking up the next instruction.
+    """
+
+    def __init__(self, ops: Sequence[Op]) -> None:
+        operators = [op for op in ops if (op.symbol, op.arity) in {("+", 2), ("-", 2), ("*", 2), ("/", 2), ("-", 1)}]
+        self.links: list[Link] = [(op, z) for op in operators for z in self._places(op).split()]
+        self.all: list[tuple[Link, ...]] = [*(((op, ""),) for op in ops), *((link,) for link in self.links)]
+        pairs = [(first, link) for first, in self.all if first[0] in operators for link in self.links]
+        self.all += pairs
+        self.all += [(*pair, link) for pair in pairs for link in self.links
+                     if "/" not in {op.symbol for op, _ in (*pair, link)}]
+        #: 0 is the end of a stretch.
+        self.number = {strand: k for k, strand in enumerate([(), *self.all])}
+
+    @staticmethod
+    def _places(op: Op) -> str:
+        """What an operator may read from the register; which operand of a sum is no matter, x + x is usual."""
+        return "x xy" if op.symbol in ("+", "*") else "x y"[:2 * op.arity]
+
+    def links_of(self, op: Op) -> list[int]:
+        """The numbers of the links for an operator that has x, y, or both in the register; -1: there is none."""
+        return [next((self.links.index((op, z)) for z in (places, "x") if (op, z) in self.links), -1)
+                if places in "xy"[:op.arity] else -1 for places in ("x", "y", "xy")]
+
+    def grown(self, strand: tuple[Link, ...]) -> list[int]:
+        """For each link the number of the strand that has it behind `strand`; 0: there is none."""
+        return [self.number.get((*strand, link), 0) for link in self.links]
+
+    def code(self, strand: tuple[Link, ...]) -> str:
+        """C for a strand: p points to its number, behind which stand its slots."""
+        lines, at = [], 1
+        for op, place in strand:
+            operands = ["0.0", "0.0"]
+            result, at = at, at + 1
+            for k, z in enumerate("xy"[:op.arity]):
+                operands[k] = "r" if z in place else f"w[p[{at}]]"
+                at += z not in place
+            lines.append(f"w[p[{result}]] = r = value_{op.name}({', '.join(operands)});")
+        return " ".join([*lines, f"p += {at};"])
 
 
 def temporaries(steps: Steps) -> str:
@@ -230,7 +277,8 @@ def kernels(package: Path) -> dict[Path, str]:
         return [(p, emitter.block(e, reads)) for p, e in (("x", op.dx), ("y", op.dy)) if e is not None]
 
     names = {"ops": table.OPS, "emit": emitter, "adjoint_plans": adjoint_plans, "constants": table.CONSTANTS,
-             "scalar_call": scalar_call, "temporaries": temporaries, "declarations": declarations}
+             "strands": Strands(table.OPS), "scalar_call": scalar_call, "temporaries": temporaries,
+             "declarations": declarations}
     return {template.with_suffix(""): Tempita.Template(template.read_text(encoding="utf-8"), name=template.name,
                                                        namespace=names).substitute()
             for template in sorted(package.glob("*.h.tp"))}

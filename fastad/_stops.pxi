@@ -1,16 +1,37 @@
-# What the executor is told beside the tables: forms of scalar instructions, and where to stop (part of _program.pyx).
+# What the executor is told beside the tables: strands of scalar instructions, and where to stop (part of _program.pyx).
 
-def with_forms(scalars, instructions):
-    """The scalar instructions as they are executed: where an operator reads what the one before computed, it is told so."""
-    out = scalars.copy()
-    if len(out) == 0:
-        return out
-    before = np.append(-1, out["v"][:len(out) - 1])
-    first = instructions["first"][instructions["kind"] == 0]
-    before[first[first < len(out)]] = -1              # nothing is before the first of a stretch
-    operator = np.isin(out["op"], [OP_add, OP_subtract, OP_multiply, OP_divide])
-    out["op"] |= np.where(operator & (out["a"] == before), 256, 0) | np.where(operator & (out["b"] == before), 512, 0)
-    return out
+cdef extern from "_strands.h" nogil:
+    int FA_SPREAD
+    ctypedef struct fa_scalar_instruction:
+        pass
+    void make_strands(const fa_scalar_instruction *p, Py_ssize_t n, int32_t *room, int32_t *out) noexcept
+
+
+def strands(instructions, scalars):
+    """The scalar instructions as they are executed on one lane.
+
+    Those of a stretch begin at 5 * first, which leaves enough for each, since no two overlap; 0 is the end.
+    """
+    stretches = instructions[(instructions["kind"] == 0) & (instructions["n"] > 0)]
+    stretches = stretches[np.argsort(stretches["first"])]
+    first, count = stretches["first"].copy(), stretches["n"].copy()
+    if np.any(first < np.append(0, first + count)[:len(first)]):
+        raise ValueError("program: stretches of scalar instructions overlap")
+    cdef const int64_t[::1] firsts = first, counts = count
+    cdef int32_t[::1] out = np.zeros(5 * len(scalars) + 1, np.int32)
+    cdef int32_t[::1] room = np.empty((8 + FA_SPREAD) * count.max(initial=0) + 1, np.int32)
+    cdef const fa_scalar_instruction *p = <const fa_scalar_instruction *>PyArray_DATA(<ndarray>scalars)
+    cdef Py_ssize_t k
+    with nogil:
+        for k in range(counts.shape[0]):
+            make_strands(p + firsts[k], counts[k], &room[0], &out[5 * firsts[k]])
+    return out.base
+
+
+cdef inline Py_ssize_t advance(Code code, Py_ssize_t first, Py_ssize_t last, Workspace space) noexcept nogil:
+    """Execute the instructions [first, last) up to one that needs Python; -1 when a signal has raised."""
+    return execute(code._instructions, first, last, code._scalars, code._strands, code._pool, space.w, space.lanes, space.work,
+                   space.regions if space.lanes == 1 else NULL)
 
 
 def costs(instructions):

@@ -277,8 +277,8 @@ cdef int harvest(Tape t, Handle h) except -1
 cdef list reached_records(Tape t, Handle root)
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
 cdef object add_hook(Handle h, object function)
-cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,
-                        Py_ssize_t lanes, double *work, const void *regions) noexcept nogil
-cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const void *scalars,
+cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int32_t *strands,
+                        const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const void *regions) noexcept nogil
+cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const int32_t *strands,
                               const int64_t *pool, double *w, double *work, const void *regions) noexcept nogil
 cdef bint from_whole(Py_ssize_t n, const int64_t *x, double *out) noexcept nogil

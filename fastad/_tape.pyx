@@ -67,9 +67,10 @@ cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
     ctypedef struct fa_region:
         pass
     Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
-                          const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const fa_region *regions) noexcept nogil
+                          const int32_t *strands, const int64_t *pool, double *w, Py_ssize_t lanes, double *work,
+                          const fa_region *regions) noexcept nogil
     Py_ssize_t fa_execute_parts(const fa_instruction *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps,
-                                const fa_scalar_instruction *scalars, const int64_t *pool, double *w, double *work,
+                                const int32_t *strands, const int64_t *pool, double *w, double *work,
                                 const fa_region *regions) noexcept nogil
 
 cdef extern from "_ufunc.h":
@@ -635,17 +636,17 @@ include "_transfer.pxi"
 include "_collect.pxi"
 
 
-cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int64_t *pool, double *w,
-                        Py_ssize_t lanes, double *work, const void *regions) noexcept nogil:
+cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int32_t *strands,
+                        const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const void *regions) noexcept nogil:
     """Execute instructions of a compiled function up to one that needs Python; the block kernels are in this module."""
-    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, pool, w, lanes, work,
-                      <const fa_region *>regions)
+    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, strands, pool, w, lanes,
+                      work, <const fa_region *>regions)
 
 
-cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const void *scalars,
+cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const int32_t *strands,
                               const int64_t *pool, double *w, double *work, const void *regions) noexcept nogil:
     """The same part by part; -1 when a signal has raised."""
-    return fa_execute_parts(<const fa_instruction *>code, count, parts, steps, <const fa_scalar_instruction *>scalars, pool, w, work,
+    return fa_execute_parts(<const fa_instruction *>code, count, parts, steps, strands, pool, w, work,
                             <const fa_region *>regions)
 
 

@@ -29,14 +29,14 @@ cdef class Window:
     cdef Py_ssize_t execute(self, Code code, Workspace space) noexcept nogil:
         """Returns where the program goes on, -1 when a signal has raised."""
         cdef const int64_t *pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
-        if execute(PyArray_DATA(<ndarray>self.before), 0, PyArray_DIM(<ndarray>self.before, 0), code._scalars, pool, space.w, 1,
-                   space.work, space.regions) < 0:
+        if execute(PyArray_DATA(<ndarray>self.before), 0, PyArray_DIM(<ndarray>self.before, 0), code._scalars, code._strands, pool,
+                   space.w, 1, space.work, space.regions) < 0:
             return -1
         if execute_parts(PyArray_DATA(<ndarray>self.within), PyArray_DIM(<ndarray>self.within, 0), self.parts,
-                         <const int64_t *>PyArray_DATA(<ndarray>self.steps), code._scalars, pool, space.w, space.work,
+                         <const int64_t *>PyArray_DATA(<ndarray>self.steps), code._strands, pool, space.w, space.work,
                          space.regions) < 0:
             return -1
-        if execute(PyArray_DATA(<ndarray>self.after), 0, PyArray_DIM(<ndarray>self.after, 0), code._scalars, pool, space.w, 1,
-                   space.work, space.regions) < 0:
+        if execute(PyArray_DATA(<ndarray>self.after), 0, PyArray_DIM(<ndarray>self.after, 0), code._scalars, code._strands, pool,
+                   space.w, 1, space.work, space.regions) < 0:
             return -1
         return self.last
