@@ -19,6 +19,7 @@ def validate(Code code):
     while k < n_ins:
         if ins[k].kind == K_RUN:
             count = ins[k].count
+            check_places(ins + k, n)
             if not 0 < count < n_ins - k:
                 raise ValueError(f"program: run {k} has no lines")
             for j in range(k + 1, k + 1 + count):
@@ -53,7 +54,9 @@ cdef int within(Py_ssize_t first, Py_ssize_t count, Py_ssize_t n, str what) exce
 
 
 cdef int check_places(const Instruction *p, Py_ssize_t n) except -1:
-    """Check the slots from which an instruction counts."""
+    """Check opcode and slots of an instruction as far as that goes without its kind."""
+    if not 0 <= p.op < OP_COUNT:
+        bad("an opcode")
     if not 0 <= p.v <= n or p.a > n or p.b > n:
         bad(f"the instruction {KINDS[p.kind]}")
     return 0
