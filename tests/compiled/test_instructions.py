@@ -195,8 +195,8 @@ def test_what_is_frequent(keys, least):
 
 
 def test_another_table_is_refused():
+    nowhere = np.empty(0, np.int64)
     with pytest.raises(TypeError, match="table of instructions"):
-        nowhere = np.empty(0, np.int64)
         _instructions.move_slots(np.zeros(3), nowhere, Moves(nowhere, nowhere))
     with pytest.raises(ValueError, match="do not belong together"):
         Moves(np.zeros(2, np.int64), np.zeros(1, np.int64))
