@@ -25,7 +25,7 @@ fastad\..*\.__test__
 # Disjoint bases: older checkers do not know the word.
 fastad\.(_tape\.(Handle|Hook)|variable\.(HookHandle|OpCode))
 fastad\._descent\.(Descent|Port|Update)
-fastad\._program\.(Bound|Code|Evaluator|Replay|Workspace)
+fastad\._program\.(Bound|Code|Evaluator|Replay|Window|Workspace)
 # What a module has imported.
 fastad\.(_fusing|_program)\.(INSTRUCTION|SCALAR|KINDS|NATIVE)
 """
