@@ -101,7 +101,7 @@ cdef int evaluate(Port port, Evaluator evaluator, Code code, Workspace space, co
         else:
             memcpy(space.w + port.spans[k, 0], x + at, size * sizeof(double))
         at += size
-    code.run(space, NULL)
+    code.run(space, evaluator, NULL)
     if evaluator.failed(space, 0) >= 0:
         return 1
     if space.failing:

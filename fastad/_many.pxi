@@ -117,7 +117,7 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
                 place_vector(port, space, l, lane[l].fit.y)
                 active += lane[l].on
             next_row = min(begin + lanes, end)
-            while active and not code.run(space, &cancel[0]):
+            while active and not code.run(space, evaluator, &cancel[0]):
                 for l in range(lanes):
                     if not lane[l].on:
                         continue

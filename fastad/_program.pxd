@@ -49,8 +49,17 @@ cdef class Code:
     cdef void let_go(self, Workspace space) noexcept
     cdef void give_back(self, Workspace space)
     cdef int execute(self, Workspace space, Evaluator e) except -1
-    cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil
+    cdef int run(self, Workspace space, Evaluator e, const unsigned char *cancel) except -1 nogil
     cdef int call(self, Py_ssize_t k, Workspace space) except -1
+
+
+cdef struct Parts:
+    const void *before                # the tables of a window
+    const void *within
+    const void *after
+    const int64_t *steps
+    const int64_t *pool
+    Py_ssize_t n_before, n_within, n_after, parts, last
 
 
 cdef class Window:
@@ -60,8 +69,6 @@ cdef class Window:
     cdef readonly Py_ssize_t parts
     cdef readonly object steps                  # how far v, a and b of each instruction go on from part to part
     cdef readonly object pool                   # the code's, and what the instructions need beside it
-
-    cdef Py_ssize_t execute(self, Code code, Workspace space) noexcept nogil
 
 
 cdef class Evaluator:
@@ -81,6 +88,7 @@ cdef class Evaluator:
     cdef list capture_region                    # the same for captured arrays
     cdef readonly object stops                  # those of the code, and where guards are looked at or windows begin
     cdef readonly list windows                  # what is executed part by part
+    cdef Parts *_windows
     cdef const int64_t *_stops
     cdef const int64_t *_guards
     cdef const double *_expected

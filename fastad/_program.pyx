@@ -158,15 +158,14 @@ cdef class Code:
     cdef int execute(self, Workspace space, Evaluator e) except -1:
         """Run the instructions: all, unless a guard that is looked at on the way does not hold."""
         cdef const int64_t *stops = e._stops
-        cdef Window window = None
-        cdef Py_ssize_t at = 0, stop, k = 0, checked = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        cdef Py_ssize_t at = 0, stop, k = 0, checked = 0, window = -1, n = PyArray_DIM(<ndarray>self.instructions, 0)
         space.errors, space.failing = None, False
         while at < n:
             stop = stops[k]
-            if window is not None:
+            if window >= 0:
                 with nogil:
-                    at = window.execute(self, space)
-                window = None
+                    at = execute_window(&e._windows[window], self, space)
+                window = -1
             elif stops[k + 1]:
                 with nogil:
                     at = advance(self, at, stop, space)
@@ -187,7 +186,7 @@ cdef class Code:
             elif stops[k] == 0:
                 PyErr_CheckSignals()
             elif stops[k] < 0:
-                window = e.windows[-1 - stops[k]]
+                window = -1 - stops[k]
             else:
                 if e.failed_among(space, 0, checked, stops[k] - 2) >= 0:
                     return 0
@@ -195,18 +194,25 @@ cdef class Code:
             k += 1
         return 0
 
-    cdef int run(self, Workspace space, const unsigned char *cancel) except -1 nogil:
-        """Run all instructions without the GIL, which a Python function takes; 1 when another thread cancels."""
-        cdef Py_ssize_t at = 0, k = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+    cdef int run(self, Workspace space, Evaluator e, const unsigned char *cancel) except -1 nogil:
+        """Run the instructions without the GIL, which a Python function takes; 1 when another thread cancels.
+
+        All of them, unless each lane has a guard that is looked at on the way and does not hold.
+        """
+        cdef Py_ssize_t at = 0, k = 0, lane = 0, checked = 0, n = PyArray_DIM(<ndarray>self.instructions, 0)
+        cdef int64_t what = 0
         if space.failing:
             with gil:
                 space.errors, space.failing = None, False
         while True:
-            at = advance(self, at, self._stops[k], space)
+            if what < 0 and space.lanes == 1:
+                at = execute_window(&e._windows[-1 - what], self, space)
+            else:
+                at = advance(self, at, e._stops[k], space)
             if at < 0:
                 with gil:
                     return -1                         # a signal has raised
-            if at < self._stops[k]:                   # a call that needs its rule after all
+            if at < e._stops[k]:                      # a call that needs its rule after all
                 with gil:
                     self.call(at, space)
                 at += 1
@@ -216,13 +222,23 @@ cdef class Code:
                 return 0
             if cancel is not NULL and cancel[0]:
                 return 1
-            with gil:
-                if self._stops[k]:
-                    self.call(at, space)
-                    at += 1
-                else:
-                    PyErr_CheckSignals()
+            what = e._stops[k]
             k += 1
+            if what >= 2:
+                if e.failed_among(space, lane, checked, what - 2) >= 0:
+                    lane += 1
+                    while lane < space.lanes and e.failed_among(space, lane, 0, what - 2) >= 0:
+                        lane += 1
+                    if lane == space.lanes:
+                        return 0
+                checked = what - 2
+            elif what >= 0:
+                with gil:
+                    if what:
+                        self.call(at, space)
+                        at += 1
+                    else:
+                        PyErr_CheckSignals()
 
     cdef int call(self, Py_ssize_t k, Workspace space) except -1:
         """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results."""
@@ -336,11 +352,14 @@ cdef class Evaluator:
         if len(self.guards) and code.work > CHECK:
             ready = ready_after(code.instructions, code.scalars, self.guards)
         self.windows = windows
+        PyMem_RawFree(self._windows)
+        self._windows = tables_of(windows)
         self.stops = stops(code.instructions, ready, windows) if windows or len(ready) else code.stops
         self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
 
     def __dealloc__(self):
         PyMem_RawFree(self.where)
+        PyMem_RawFree(self._windows)
 
     def __repr__(self):
         shapes = [", ".join([str(tuple(shape)) for shape in shapes]) for shapes in (self.dims, [s for s, _ in self.results])]
@@ -647,7 +666,7 @@ cdef class Evaluator:
                 for k in range(self.n_inputs):
                     if inputs[k].step or row == first:
                         load_rows(&inputs[k], space.w, lanes, row, m)
-                if code.run(space, cancel):
+                if code.run(space, self, cancel):
                     return 0
                 for l in range(m):
                     if self.failed(space, l) >= 0:

@@ -26,17 +26,27 @@ cdef class Window:
     def __repr__(self):
         return f"<window: instructions {self.first} to {self.last}, {len(self.within)} of them in {self.parts} parts>"
 
-    cdef Py_ssize_t execute(self, Code code, Workspace space) noexcept nogil:
-        """Returns where the program goes on, -1 when a signal has raised."""
-        cdef const int64_t *pool = <const int64_t *>PyArray_DATA(<ndarray>self.pool)
-        if execute(PyArray_DATA(<ndarray>self.before), 0, PyArray_DIM(<ndarray>self.before, 0), code._scalars, code._strands, pool,
-                   space.w, 1, space.work, space.regions) < 0:
-            return -1
-        if execute_parts(PyArray_DATA(<ndarray>self.within), PyArray_DIM(<ndarray>self.within, 0), self.parts,
-                         <const int64_t *>PyArray_DATA(<ndarray>self.steps), code._strands, pool, space.w, space.work,
-                         space.regions) < 0:
-            return -1
-        if execute(PyArray_DATA(<ndarray>self.after), 0, PyArray_DIM(<ndarray>self.after, 0), code._scalars, code._strands, pool,
-                   space.w, 1, space.work, space.regions) < 0:
-            return -1
-        return self.last
+
+cdef Parts *tables_of(list windows) except NULL:
+    """The tables of windows, which live as long as these."""
+    cdef Parts *made = <Parts *>PyMem_RawMalloc((len(windows) + 1) * sizeof(Parts))
+    cdef Parts *p = made
+    if made is NULL:
+        raise MemoryError()
+    for window in windows:
+        p.before, p.n_before = PyArray_DATA(<ndarray>window.before), len(window.before)
+        p.within, p.n_within = PyArray_DATA(<ndarray>window.within), len(window.within)
+        p.after, p.n_after = PyArray_DATA(<ndarray>window.after), len(window.after)
+        p.steps, p.pool = <const int64_t *>PyArray_DATA(<ndarray>window.steps), <const int64_t *>PyArray_DATA(<ndarray>window.pool)
+        p.parts, p.last = window.parts, window.last
+        p += 1
+    return made
+
+
+cdef Py_ssize_t execute_window(const Parts *p, Code code, Workspace space) noexcept nogil:
+    """Returns where the program goes on, -1 when a signal has raised."""
+    if execute(p.before, 0, p.n_before, code._scalars, code._strands, p.pool, space.w, 1, space.work, space.regions) < 0 \
+            or execute_parts(p.within, p.n_within, p.parts, p.steps, code._strands, p.pool, space.w, space.work, space.regions) < 0 \
+            or execute(p.after, 0, p.n_after, code._scalars, code._strands, p.pool, space.w, 1, space.work, space.regions) < 0:
+        return -1
+    return p.last

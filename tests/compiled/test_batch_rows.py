@@ -146,6 +146,36 @@ def test_an_array_from_outside_that_selects():
     np.testing.assert_allclose(f.batch.grad(x)[:, 2], 4.0 * x[:, 2])
 
 
+def test_rows_that_all_leave_early_cost_no_whole_run():
+    def f(x):
+        if x[0] < 0.0:
+            return x[1]
+        s = x[1]
+        for _ in range(10_000):
+            s = np.sin(s) * x[1]
+        return s
+
+    c = fa.compile(f)
+    stay, leave, one = np.tile([1.0, 0.5], (64, 1)), np.tile([-1.0, 0.5], (64, 1)), np.tile([-1.0, 0.5], (64, 1))
+    one[63, 0] = 1.0
+    c.batch(stay)
+    evaluator, out = c.programs[0].evaluator, np.empty(64)
+
+    def shortest(x, held):
+        times = []
+        for _ in range(5):
+            holds, begin = np.ones(64, np.uint8), time.perf_counter()
+            assert evaluator.batch([x], [True], 0, 64, [out], holds, 64)
+            times.append(time.perf_counter() - begin)
+            assert holds.tolist() == held
+        return min(times)
+
+    whole = shortest(stay, [1] * 64)
+    assert shortest(one, [0] * 63 + [1]) > 0.3 * whole
+    assert out[63] == f(one[63])
+    assert shortest(leave, [0] * 64) < 0.3 * whole
+
+
 @pytest.mark.parametrize("rows", [1, 8, 9, 64, 65, 500, 10_000])
 @pytest.mark.parametrize("slots", [1, 3_000, 1 << 20])
 def test_lanes(rows, slots):
