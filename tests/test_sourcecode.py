@@ -66,7 +66,6 @@ LONG_LINES = {
     "_block.h.tp", "_blocks.pyx", "_checking.pxi", "_descent.pyx", "_execute.h", "_fusing.pyx",
     "_instruction.h", "_instructions.pyx", "_iterations.pxi", "_kernels.h", "_many.pxi", "_memory.pxi",
     "_pairs.h", "_passes.pyx", "_program.pxd", "_program.pyx", "_scalar.h.tp", "_simplifying.pxi", "_stops.pxi",
-    "_strands.h.tp",
     "_tape.pxd", "_tape.pyx", "_windows.pxi",
 }
 
