@@ -30,6 +30,11 @@ WIDE_TYPE = np.dtype([(name, np.int64) for name in ("out", "size", "dst", "a", "
                      + [("extra", np.int32)] + [(name, np.uint8) for name in ("kind", "op", "flags", "unused")])
 
 
+def wide_records(Tape tape not None):
+    """A copy of the wide records of a tape; WIDE_TYPE is known, to read it off a buffer takes a quarter of a millisecond."""
+    return np.frombuffer(tape.wide, WIDE_TYPE)[:tape.n_wide].copy()
+
+
 @cython.final
 cdef class Column:
     """The memory of a column, which moves; the tape's view follows. Others that look at it keep it from moving."""

@@ -15,6 +15,8 @@ from fastad._tape cimport FAR, Flag, Kind, Tape, Wide, ensure_loops, is_wide, lo
 
 import numpy as np
 
+from . import _tape
+
 (&fa_loops)[0] = loop_table()
 
 cdef inline uint64_t bits_of(double x) noexcept nogil:
@@ -33,7 +35,7 @@ def columns(Tape tape):
     """Copies of a tape's columns: dict of arrays."""
     n, r = tape.n_slots, tape.n_records
     return {"value": np.array(tape.value[:n]), "link": np.array(tape.link[:r]), "dx": np.array(tape.dx[:r]),
-            "dy": np.array(tape.dy[:r]), "wide": np.array(np.asarray(tape.wide)[:tape.n_wide]),
+            "dy": np.array(tape.dy[:r]), "wide": _tape.wide_records(tape),
             "pool": np.array(tape.pool[:tape.n_pool])}
 
 

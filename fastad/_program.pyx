@@ -45,7 +45,6 @@ cdef enum:
     CACHE_LINE = 64
     LONG = 1 << 20                    # so much work is worth letting other threads run, and looking for signals after
     LARGE = 1 << 22                   # numbers: a workspace of more is not kept
-    HUGE = 1 << 22                    # bytes from which large pages pay
     POLL = 1 << 21                    # a batch looks for signals after so many numbers
     CLOCKED = 5000                    # nanoseconds that a clock measures well
     SHORT = 2000                      # and so much is not worth letting go of the GIL

@@ -175,6 +175,9 @@ cdef class _References:
         self.state = <uint8_t *>PyMem_Calloc(n + 1, 1)
         if self.adjoint is NULL or self.state is NULL:
             raise MemoryError()
+        if n >= HUGE // 8:
+            fa_large_pages(self.adjoint, n * sizeof(int64_t))
+            fa_large_pages(self.state, n)
         self.lowest = self.base
         if tape.n_assign:
             for k in range(self.first, self.stop):

@@ -8,6 +8,8 @@ DISPATCH: str
 KINDS: tuple[str, ...]
 WIDE_TYPE: np.dtype[np.void]
 
+def wide_records(tape: Tape) -> NDArray[np.void]: ...
+
 class _BuildInfo(TypedDict):
     debug: bool
     compiler: str

@@ -81,7 +81,7 @@ cdef class Trace:
         return {"value": np.array(t.value[:t.n_slots]) if copy else np.asarray(t.value[:t.n_slots]),
                 "link": np.array(t.link[:t.n_records]),
                 "dx": np.array(t.dx[:t.n_records]), "dy": np.array(t.dy[:t.n_records]),
-                "wide": np.array(t.wide[:t.n_wide]), "pool": np.array(t.pool[:t.n_pool])}
+                "wide": _tape.wide_records(t), "pool": np.array(t.pool[:t.n_pool])}
 
     def decoded(self):
         """The records as dictionaries, see `decoded_record`."""

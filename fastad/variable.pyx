@@ -99,6 +99,7 @@ cdef int n_free_handles = 0
 cdef void (*full_dealloc)(PyObject *) noexcept
 
 
+include "_memory.pxi"
 include "_leaves.pxi"
 include "_recording.pxi"
 include "_building.pxi"
