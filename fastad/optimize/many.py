@@ -91,7 +91,7 @@ def minimize_many(f: Callable[..., Any], X0: Any, args: tuple[Any, ...] = (), me
     rule, chosen = options_of(method, options, schedule_options(schedule))
     kind, sides = METHODS[method], checked_bounds(bounds, fits.form)
     if kind.kind == "outside":
-        raise ValueError(f"minimize: method={method!r} is not for many fits; first-order methods and 'lbfgs' are")
+        raise ValueError(f"minimize_many: method={method!r} is not for many fits; first-order methods and 'lbfgs' are")
     accept = search_of(method, accept, sides)
     base = kind.lr if lr is None else lr if callable(lr) else number("lr", lr)
     rule.update({name: number(name, value) for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value))
@@ -112,15 +112,15 @@ class Fits:
 
     def __init__(self, f: Any, X0: Any, args: Any, in_axes: Any) -> None:
         if not callable(f):
-            raise ValueError(f"minimize: f={f!r}, a function is needed")
+            raise ValueError(f"minimize_many: f={f!r}, a function is needed")
         if not isinstance(args, (tuple, list)):
-            raise ValueError(f"minimize: args={args!r}, a tuple is needed")
+            raise ValueError(f"minimize_many: args={args!r}, a tuple is needed")
         self.f = f if isinstance(f, Compiled) else compile(f)
         leaves, rebuild = flatten(X0)
         arrays = [np.asarray(leaf) for leaf in leaves]
         counts = {a.shape[0] if a.ndim else 0 for a in arrays}
         if len(counts) != 1 or 0 in counts:
-            raise ValueError("minimize: X0 has arrays of shapes " + ", ".join([str(a.shape) for a in arrays])
+            raise ValueError("minimize_many: X0 has arrays of shapes " + ", ".join([str(a.shape) for a in arrays])
                              + "; each needs a leading axis of rows, as many in all, at least one")
         self.rows = counts.pop()
         self.rebuild, self.arrays = rebuild, arrays
@@ -129,15 +129,15 @@ class Fits:
             [np.asarray(a, np.float64).reshape(self.rows, -1) for a in arrays], axis=1))
         axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
         if len(axes) != len(args):
-            raise ValueError(f"minimize: in_axes has {len(axes)} entries for {len(args)} arguments")
+            raise ValueError(f"minimize_many: in_axes has {len(axes)} entries for {len(args)} arguments")
         self.stacked = [axis is not None for axis in axes]
         self.args = [np.asarray(arg) if axis is None else np.moveaxis(np.asarray(arg), axis, 0)
                      for arg, axis in zip(args, axes, strict=True)]
         for k, (arg, stacked) in enumerate(zip(self.args, self.stacked, strict=True)):
             if arg.dtype.kind not in "fiub":
-                raise ValueError(f"minimize: args[{k}] of dtype {arg.dtype}; numbers and arrays are needed")
+                raise ValueError(f"minimize_many: args[{k}] of dtype {arg.dtype}; numbers and arrays are needed")
             if stacked and (arg.ndim == 0 or len(arg) != self.rows):
-                raise ValueError(f"minimize: args[{k}] of shape {arg.shape} has not the {self.rows} rows of X0; "
+                raise ValueError(f"minimize_many: args[{k}] of shape {arg.shape} has not the {self.rows} rows of X0; "
                                  "in_axes says which arguments have any")
 
     def args_of(self, row: int) -> tuple[Any, ...]:
@@ -179,7 +179,7 @@ class Fits:
         leaves: list[Any] = [*[np.empty(0)] * parts, *others]
         stacked = [False] * parts + self.stacked
         if len(leaves) != n:
-            raise TypeError("minimize: args need to be numbers and arrays")
+            raise TypeError("minimize_many: args need to be numbers and arrays")
         # what happens to a row depends on its group, and groups on nothing but the number of rows
         lanes = lanes_for(evaluator.code, 64)
         size = max(lanes, min(16 * lanes, -(-len(rows) // 16 // lanes) * lanes))
