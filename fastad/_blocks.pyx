@@ -1,7 +1,8 @@
 """Array operations as the passes see them: blocks, the views they read and write, and cells.
 
-A *cell* is a stretch of slots that no operation writes in parts. What the passes know of slots (whether they are constant,
-alive, how deep they are, where they go) they know by cell, so that their work grows with the operations, not with elements.
+A *cell* is a stretch of slots that no operation writes in parts. What the passes know of slots (whether they are
+constant, alive, how deep they are, where they go) they know by cell, so that their work grows with the operations, not
+with elements.
 """
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
@@ -150,7 +151,8 @@ cdef class Cells:
     def moved_slot(self, Py_ssize_t slot, ndarray places):
         """The same of one slot."""
         cdef Py_ssize_t k = self.at(slot)
-        if PyArray_TYPE(places) != NPY_INT64 or PyArray_SIZE(places) != self.count or not PyArray_IS_C_CONTIGUOUS(places):
+        if (PyArray_TYPE(places) != NPY_INT64 or PyArray_SIZE(places) != self.count
+                or not PyArray_IS_C_CONTIGUOUS(places)):
             raise TypeError("cells: an array of int64 with an entry for each cell is needed")
         return (<const int64_t *>PyArray_DATA(places))[k] + slot - self.firsts[k]
 
@@ -162,7 +164,7 @@ cdef class Moves:
     Parameters
     ----------
     first, shift : arrays of int64
-        Slots from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches; 0, which stays, comes before all.
+        Slots from ``first[k]`` on move by ``shift[k]``, up to the next of these stretches; what is before all stays.
 
     Examples
     --------
@@ -245,7 +247,8 @@ cdef class View:
     cdef View at(self, Py_ssize_t base):
         """The same from another slot on."""
         cdef View view = View.__new__(View)
-        view.base, view.size, view.low, view.high = base, self.size, self.low + base - self.base, self.high + base - self.base
+        view.base, view.size = base, self.size
+        view.low, view.high = self.low + base - self.base, self.high + base - self.base
         view.row, view.covers, view.shape, view.strides = self.row, self.covers, self.shape, self.strides
         return view
 
@@ -269,13 +272,13 @@ cdef class View:
 
     @cython.wraparound(True)
     def repeats(self):
-        """How its elements, in C order, repeat: blocks of `width` slots, each until it has filled `span`, `count` of them.
+        """How its elements, in C order, repeat: `count` blocks of `width` slots, each until it has filled `span`.
 
         Returns
         -------
         tuple of int or None
-            (width, span, count); empty where nothing repeats: all elements are one slot, or lie in a row. None when its slots are
-            in another order.
+            (width, span, count); empty where nothing repeats: all elements are one slot, or lie in a row. None when
+            its slots are in another order.
 
         Examples
         --------
@@ -314,10 +317,12 @@ cdef class View:
 cdef class Block:
     """An operation on arrays.
 
-    ``kind`` is map, add (a map that adds to its result), fill, matmul, gather, chain or call; ``reads`` are the operands,
-    ``writes`` the results; ``index`` the slots that a gather collects, or the terms of a chain, term by term.
+    ``kind`` is map, add (a map that adds to its result), fill, matmul, gather, chain or call, at the end also line or
+    sum; ``reads`` are the operands, ``writes`` the results; ``index`` the slots that a gather collects, or the terms of
+    a chain, term by term.
     """
 
     def __init__(self, str kind, Py_ssize_t time, list reads, list writes, Py_ssize_t op=0, index=None, rule=None):
-        self.kind, self.time, self.reads, self.writes, self.op, self.index, self.rule = kind, time, reads, writes, op, index, rule
+        self.kind, self.time, self.reads, self.writes = kind, time, reads, writes
+        self.op, self.index, self.rule = op, index, rule
         self.live = True

@@ -23,7 +23,8 @@ def validate(Code code):
             if not 0 < count < n_ins - k:
                 raise ValueError(f"program: run {k} has no lines")
             for j in range(k + 1, k + 1 + count):
-                if not is_line(ins + j) or ins[j].n < 0 or ins[j].count < 0 or ins[k].n > MOST or ins[j].n > ins[k].n - ins[j].count:
+                if (not is_line(ins + j) or ins[j].n < 0 or ins[j].count < 0 or ins[k].n > MOST
+                        or ins[j].n > ins[k].n - ins[j].count):
                     raise ValueError(f"program: run {k} holds something else than lines within its length")
                 check_places(ins + j, n)
                 check_line(ins + j, pool)
@@ -96,8 +97,8 @@ cdef int check_uses(Code code, const Instruction *p, const int64_t[::1] pool, Us
         if region < 0:
             continue
         low = p.b if which else p.a
-        if not (is_line(p) or p.kind == K_MAP or p.kind == K_ADD or p.kind == K_MATMUL) or (p.ib if which else p.ia) >= 0 \
-                or low < 0 or region >= len(code.regions):
+        if (not (is_line(p) or p.kind == K_MAP or p.kind == K_ADD or p.kind == K_MATMUL)
+                or (p.ib if which else p.ia) >= 0 or low < 0 or region >= len(code.regions)):
             bad("a region")
         if is_line(p):
             high = low + operand_reach(p, which, &pool[0] if pool.shape[0] else NULL) - 1

@@ -1,8 +1,9 @@
 """Fusion: maps over one iteration space are executed together, strip by strip, and what they hand on stays in cache.
 
-The level of an instruction is the earliest round in which it can run. A line may share the run of those whose results it
-reads in a row, also from other elements on (``y[1:] - y[:-1]``): a run has a clock, element j of a line is computed at the
-time j + lag, and the lag of a reader is such that what it reads is there. Everything else waits for the next round.
+The level of an instruction is the earliest round in which it can run. A line may share the run of those whose results
+it reads in a row, also from other elements on (``y[1:] - y[:-1]``): a run has a clock, element j of a line is computed
+at the time j + lag, and the lag of a reader is such that what it reads is there. Everything else waits for the next
+round.
 """
 cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
@@ -67,17 +68,19 @@ cdef class Fusion:
     cdef Uses uses
     cdef Cells atoms
     cdef int32_t[::1] level_of                        # by atom
-    cdef uint8_t[::1] outside                         # by atom: whether others read it than lines that read it in a row
-    cdef int32_t[::1] level                           # by instruction, and so the following
-    cdef int64_t[::1] run                             # the set it is in
-    cdef int64_t[::1] length                          # of a run: when its last element is computed
-    cdef int64_t[::1] writers, outs                   # the lines in the order of their results, and where these begin
-    cdef int64_t[::1] piece                           # by operand: its first writer, as index of `writers`, and how many there are:
-    cdef int32_t[::1] pieces                          # 0 when it is not read in a row
-    cdef int64_t[::1] group                           # the lines that have a room together
-    cdef int64_t[::1] time, history, extent, start    # of a room: when slot 0 would be computed, how long before that a reader
-    cdef uint8_t[::1] unfit, is_read                  # looks back, how many slots, where its strip is (-1: not given)
-    cdef int64_t[::1] handed                          # by line: the next one, which takes its result from a register; -1
+    cdef uint8_t[::1] outside         # by atom: whether others read it than lines that read it in a row
+    cdef int32_t[::1] level           # by instruction, and so the following
+    cdef int64_t[::1] run             # the set it is in
+    cdef int64_t[::1] length          # of a run: when its last element is computed
+    cdef int64_t[::1] writers, outs   # the lines in the order of their results, and where these begin
+    cdef int64_t[::1] piece           # by operand: its first writer, as index of `writers`, and how many there are:
+    cdef int32_t[::1] pieces          # 0 when it is not read in a row
+    cdef int64_t[::1] group           # the lines that have a room together
+    # Of a room: when slot 0 would be computed, how long before that a reader looks back, how many slots, where its
+    # strip is (-1: not given).
+    cdef int64_t[::1] time, history, extent, start
+    cdef uint8_t[::1] unfit, is_read
+    cdef int64_t[::1] handed          # by line: the next one, which takes its result from a register; -1
 
     def __init__(self, instructions, scalars, pool, Py_ssize_t n_image, Py_ssize_t n_slots, wanted):
         cdef const int64_t[::1] slots = wanted
@@ -265,7 +268,8 @@ cdef class Fusion:
         self.set_level(q.v, q.v + (q.n if q.kind == K_LINE else 1) - 1, self.level[k])
         return 0
 
-    cdef bint _join(self, Py_ssize_t k, const int64_t *linked, const int64_t *shifts, Py_ssize_t n_linked, int32_t top, bint short):
+    cdef bint _join(self, Py_ssize_t k, const int64_t *linked, const int64_t *shifts, Py_ssize_t n_linked, int32_t top,
+                    bint short):
         """Put a line into the run of those whose results it reads, unless that run gets longer by more than a strip.
 
         With a `short` operand, repeated for as many elements as it has, a line cannot begin within a strip.
@@ -290,7 +294,7 @@ cdef class Fusion:
         self.length[run] = max(length, lag + q.n)
         return True
 
-    # ---- rooms: what lines of one run write side by side, and only lines of that run read, has the room of a strip ----
+    # ---- rooms: what lines of one run write side by side, and only lines of that run read, has the room of a strip
     cdef int _find_rooms(self) except -1:
         cdef Py_ssize_t k, i, at, p
         cdef int which
@@ -303,7 +307,8 @@ cdef class Fusion:
         self.unfit, self.is_read = np.zeros((2, self.n), np.uint8)
         for k in range(2 * self.n):
             for i in range(1, self.pieces[k]):
-                self.group[root(self.group, self.writers[self.piece[k] + i])] = root(self.group, self.writers[self.piece[k]])
+                p = root(self.group, self.writers[self.piece[k] + i])
+                self.group[p] = root(self.group, self.writers[self.piece[k]])
         for k in range(self.n):
             q = self.rows + k
             if q.kind != K_LINE:
@@ -358,7 +363,8 @@ cdef class Fusion:
                         readers_[p] += 1
                         last_[p] = k
         for p in range(self.n):
-            if self.rows[p].kind != K_LINE or readers_[p] != 1 or taken[p] or not arithmetic(self.rows[p].op) or self.room(p) < 0:
+            if (self.rows[p].kind != K_LINE or readers_[p] != 1 or taken[p] or not arithmetic(self.rows[p].op)
+                    or self.room(p) < 0):
                 continue
             k = last_[p]
             q = self.rows + k
@@ -445,7 +451,9 @@ cdef class Fusion:
             run, end = root(self.run, k), at
             p[total] = self.rows[k]
             q = p + total
-            q.kind, q.n, q.v, q.a, q.b, q.ia, q.ib, q.first, q.op, q.av, q.aa, q.ab = K_RUN, 0, 0, 0, -1, -1, -1, 0, 0, 1, 1, 1
+            q.kind, q.n, q.v, q.a, q.first, q.op = K_RUN, 0, 0, 0, 0, 0
+            q.b = q.ia = q.ib = -1
+            q.av = q.aa = q.ab = 1
             total += 1
             while end < self.n and in_run(self.rows + <Py_ssize_t>order[end]) and root(self.run, order[end]) == run:
                 k = order[end]

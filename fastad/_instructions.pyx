@@ -119,25 +119,28 @@ cdef class Uses:
         return 0
 
     cdef int find(self, const Instruction *p, const int64_t *pool) except -1:
-        """Let these be the uses of an instruction: what it reads, then what it writes. Scalar instructions have none here.
+        """Let these be the uses of an instruction: what it reads, then what it writes.
 
-        A view counts as all slots between its first and its last one.
+        Scalar instructions have none here. A view counts as all slots between its first and its last one.
         """
-        cdef int64_t low, high, first, j, k, count
+        cdef int64_t low, high, first, j, k, count, strip
         cdef int which
         self.n = 0
         if p.kind == K_LINE or p.kind == K_SUM:
             for which in range(2):
-                if (p.ib if which else p.ia) >= 0:
-                    self.listed(pool + (p.ib if which else p.ia), p.n)
-                elif (p.b if which else p.a) >= 0:    # handed on, it takes no slots
-                    self.add(READS if (p.ab if which else p.aa) else SHARES, p.b if which else p.a, operand_reach(p, which, pool))
+                first = p.ib if which else p.ia
+                low = p.b if which else p.a
+                if first >= 0:
+                    self.listed(pool + first, p.n)
+                elif low >= 0:                        # handed on, it takes no slots
+                    self.add(READS if (p.ab if which else p.aa) else SHARES, low, operand_reach(p, which, pool))
             if p.kind == K_SUM:
                 self.add(WRITES, p.v, 1)
             elif p.av > 0:
                 self.add(WRITES, p.v, p.n)
             elif p.av == 0:
-                self.add(SHARES, p.v - p.history, p.history + (RUN_STRIP if p.history else min(p.n + p.count, <int64_t>RUN_STRIP)))
+                strip = RUN_STRIP if p.history else min(p.n + p.count, <int64_t>RUN_STRIP)
+                self.add(SHARES, p.v - p.history, p.history + strip)
         elif p.kind == K_MAP or p.kind == K_ADD:
             for which in range(1, 3):
                 if (p.b if which == 2 else p.a) >= 0:
@@ -188,8 +191,8 @@ def uses_of(instructions, const int64_t[::1] pool):
     Returns
     -------
     row, mode, low, high : arrays
-        In the order of the instructions, reads before writes: which it is, `Mode`, first and last slot. Of an index list, one
-        by one, the slots that it names; their mode is ``LISTED``.
+        In the order of the instructions, reads before writes: which it is, `Mode`, first and last slot. Of an index
+        list, one by one, the slots that it names; their mode is ``LISTED``.
     """
     cdef Uses uses = Uses()
     cdef ndarray rows = np.ascontiguousarray(instructions, INSTRUCTION)
@@ -199,7 +202,8 @@ def uses_of(instructions, const int64_t[::1] pool):
         uses.find(p + k, &pool[0] if pool.shape[0] else NULL)
         for j in range(uses.n):
             total += uses.items[j].count if uses.items[j].slots is not NULL else 1
-    row, low, high, mode = np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int64), np.empty(total, np.int8)
+    row, low, high = np.empty((3, total), np.int64)
+    mode = np.empty(total, np.int8)
     cdef int64_t[::1] row_ = row, low_ = low, high_ = high
     cdef int8_t[::1] mode_ = mode
     total = 0
@@ -291,7 +295,8 @@ cdef class Tables:
     def __init__(self, Py_ssize_t n_slots):
         self.n_slots, self.source = n_slots, -1
         self.filled = {}
-        self._rows, self._sources, self._pool = np.empty(16, INSTRUCTION), np.empty(16, np.int64), np.empty(16, np.int64)
+        self._rows = np.empty(16, INSTRUCTION)
+        self._sources, self._pool = np.empty(16, np.int64), np.empty(16, np.int64)
         self.rows_at()
 
     cdef void rows_at(self):
@@ -338,11 +343,12 @@ cdef class Tables:
         self.n_pool += n
         return self.pool_ + self.n_pool - n
 
-    def instruction(self, str kind, *, int64_t n=0, int64_t v=0, int64_t a=0, int64_t b=-1, int64_t ia=-1, int64_t ib=-1,
-                    int64_t first=0, int64_t count=0, int op=0, int aa=1, int ab=1):
+    def instruction(self, str kind, *, int64_t n=0, int64_t v=0, int64_t a=0, int64_t b=-1, int64_t ia=-1,
+                    int64_t ib=-1, int64_t first=0, int64_t count=0, int op=0, int aa=1, int ab=1):
         """Write one instruction; the fields are those of INSTRUCTION."""
         cdef Instruction *p = self.row(KINDS.index(kind))
-        p.n, p.v, p.a, p.b, p.ia, p.ib, p.first, p.count, p.op, p.aa, p.ab = n, v, a, b, ia, ib, first, count, op, aa, ab
+        p.n, p.v, p.a, p.b, p.ia, p.ib = n, v, a, b, ia, ib
+        p.first, p.count, p.op, p.aa, p.ab = first, count, op, aa, ab
 
     def to_pool(self, numbers):
         """Append to the pool; returns where."""
@@ -371,7 +377,7 @@ cdef class Tables:
         return there
 
     def lines(self, list steps, Py_ssize_t first, Cells cells, const int64_t[::1] place, const int64_t[::1] constant):
-        """Write lines and sums that blocks are, from one step on as long as there are any; their `source` is the number of the step.
+        """Write lines and sums that blocks are, from one step on as long as there are any; `source` is its number.
 
         Parameters
         ----------

@@ -7,8 +7,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 from fastad._scalar cimport (
-    OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative, OP_positive,
-    OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
+    OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative,
+    OP_positive, OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
 )
 from fastad._blocks cimport Block, Cells, View
 from fastad._tape cimport FAR, Flag, Kind, Tape, Wide, ensure_loops, is_wide, loop_table
@@ -95,7 +95,8 @@ def scalar_records(const uint64_t[::1] link, const double[::1] dx, const double[
             "wide_time": wide_time, "wide_slot": wide_slot, "n_slots": total}
 
 
-cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1] pieces, const Wide[::1] wide) noexcept:
+cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1] pieces,
+                          const Wide[::1] wide) noexcept:
     """Whether a view that is not empty looks at the result of one record, nothing of which was renamed."""
     cdef Py_ssize_t first = 0, last = pieces.shape[0], middle, k
     for k in range(view.low, view.high + 1):
@@ -112,8 +113,8 @@ cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1
     return first > 0 and view.high < pieces[first - 1] + wide[first - 1].size
 
 
-def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first, uint8_t[::1] constant,
-               const uint8_t[::1] moved, list blocks):
+def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first,
+               uint8_t[::1] constant, const uint8_t[::1] moved, list blocks):
     """Read wide records from one on as long as they are maps over one axis whose operands stand where they were made.
 
     Parameters
@@ -137,7 +138,8 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
     cdef View x, y
     while k < wide.shape[0]:
         w = wide[k]
-        if w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive or w.sv != 1:
+        if (w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive
+                or w.sv != 1):
             break
         x = View(w.a, (w.n,), (w.sx,))
         reads = [x]
@@ -157,12 +159,6 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
     return k
 
 
-cdef inline bint exact_reciprocal(double c) noexcept nogil:
-    """Whether division by c is multiplication by 1 / c to the last bit: a power of two, far from the ends."""
-    cdef uint64_t bits = bits_of(c), exponent = (bits >> 52) & 2047
-    return bits & <uint64_t>0xfffffffffffff == 0 and 100 < exponent < 1900
-
-
 def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, double[::1] value, uint8_t[::1] known,
              int64_t[::1] alias, uint8_t[::1] keep, Py_ssize_t first_constant, bint fold=True, bint common=True):
     """Constant folding, exact identities and common subexpressions, in one reading.
@@ -172,7 +168,8 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
     op, v, a, b
         The code; operands are renamed, opcodes may change.
     value, known
-        By slot: the value of a constant, and whether the slot is one. Results that turn out to be constants are entered.
+        By slot: the value of a constant, and whether the slot is one. Results that turn out to be constants are
+        entered.
     alias
         By slot: where its value stands; the identity before. Readers of the code's results have to look there.
     keep
@@ -189,8 +186,8 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
 
     Notes
     -----
-    An identity here holds to the last bit, signed zeros, infinities and nan included; the one exception is ``x ** 2`` as
-    ``x * x``, the better rounded one.
+    An identity here holds to the last bit, signed zeros, infinities and nan included; the one exception is ``x ** 2``
+    as ``x * x``, the better rounded one.
     """
     cdef Py_ssize_t n = op.shape[0], size = 16, k, i, mask
     cdef int code
@@ -246,10 +243,8 @@ def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, do
                 target = a[producer_[x]]
             elif code == OP_positive:
                 target = x
-            elif code == OP_divide and known[y] and exact_reciprocal(value[y]):
-                # the constant's own slot stays as it is: the reciprocal goes to the record's second constant, if it has one
-                if value[y] == 1.0:
-                    target = x
+            elif code == OP_divide and known[y] and value[y] == 1.0:
+                target = x
             if code == OP_multiply:
                 if known[y] and value[y] == 1.0:
                     target = x
@@ -425,7 +420,10 @@ def count_uses(Cells cells, list blocks, const int64_t[::1] singly, int32_t[::1]
     for i in range(singly.shape[0]):
         uses[cells.at(singly[i])] += 1
     for block in blocks:
-        for z in (<Block>block).reads if (<Block>block).kind != "add" else [*(<Block>block).reads, *(<Block>block).writes]:
+        those = (<Block>block).reads
+        if (<Block>block).kind == "add":
+            those = [*those, *(<Block>block).writes]
+        for z in those:
             view = <View>z
             if view.size == 0:
                 continue
@@ -494,9 +492,9 @@ def find_chains(Cells cells, const int64_t[::1] op, const int64_t[::1] v, const 
     Returns
     -------
     tuple of arrays
-        ``last`` (record that ends each chain), ``start`` (slot it starts from), ``first`` and ``count`` (its part of `terms`),
-        ``terms`` (slots in order; of a subtraction -1 - its record), and ``member`` (by record: 1, a chain has taken it over;
-        2, it was a subtraction).
+        ``last`` (record that ends each chain), ``start`` (slot it starts from), ``first`` and ``count`` (its part of
+        `terms`), ``terms`` (slots in order; of a subtraction -1 - its record), and ``member`` (by record: 1, a chain
+        has taken it over; 2, it was a subtraction).
     """
     cdef Py_ssize_t n = op.shape[0], i, j, k, x, y, length, total = 0, chains = 0
     before = np.full(n, -1, np.int64)                 # the record of the same chain that makes the sum so far
@@ -588,8 +586,8 @@ def levels_of(Cells cells, list blocks, const int64_t[::1] time, const int64_t[:
               const int64_t[::1] a, const int64_t[::1] b, int32_t[::1] depth, uint64_t[::1] shape):
     """By cell: the depth of each result, and a hash of the form of the expression that makes it; blocks get a depth.
 
-    The scalar records name cells. Of the results of blocks chains of as many terms are alike, everything else is a form of its
-    own.
+    The scalar records name cells. Of the results of blocks chains of as many terms are alike, everything else is a form
+    of its own.
     """
     cdef Py_ssize_t i = 0, k, j, n = v.shape[0], count = len(blocks)
     cdef Block block

@@ -11,7 +11,7 @@ cdef inline bint is_number(double x, double y) noexcept nogil:
 
 
 cdef View simplified(Cells cells, const double[::1] value, const uint8_t[::1] known, Block block):
-    """Rewrite one map by identities that hold to the last bit; a view when the result is an operand, as it stands, else None."""
+    """Rewrite one map by identities that hold to the last bit; an operand when the result is that, else None."""
     cdef View first = <View>block.reads[0], second = <View>block.reads[1] if len(block.reads) > 1 else None
     cdef bint has_x = is_constant(cells, known, first), has_y = second is not None and is_constant(cells, known, second)
     cdef double x = value[first.base] if has_x else 0.0, y = value[second.base] if has_y else 0.0
