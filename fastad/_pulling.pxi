@@ -211,7 +211,8 @@ cdef int recorded_sweep_from(Variable y, object seed) except -1:
                 held.append(h)
             p = h.newer
         if bindings:
-            r = recorded_sweep(tape, [y], [seed], [(offset, (<Handle>leaf).layout) for leaf, offset in bindings], False)
+            spans = [(offset, (<Handle>leaf).layout) for leaf, offset in bindings]
+            r = recorded_sweep(tape, [y], [seed], spans, False, False)
             for leaf, offset in bindings:                 # a leaf may stand on the tape several times
                 found.append((leaf, r.gradient(offset, (<Handle>leaf).layout, False)))
             for h in held:

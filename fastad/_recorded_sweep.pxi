@@ -357,10 +357,18 @@ cdef class _Recorder(_Partials):
         self.kept.append(l)
         return standing_at(w.out, <void *>l, 0.0)
 
+    cdef int leave_values(self) except -1:
+        """From here on values are not computed: until somebody asks, see `catch_up`."""
+        self.tape.late, self.tape.late_slot = self.tape.n_records + 1, self.tape.n_slots
+        return 0
+
     cdef bint finite(self, Term c) except -1:
         """Whether all elements are finite now."""
         if c.slot == 0:
             return c.value - c.value == 0.0
+        if self.tape.late and c.slot + (<Layout>c.layout).high >= self.tape.late_slot:
+            catch_up(self.tape)
+            self.leave_values()
         return np.all(np.isfinite(read_view(&self.tape.value[c.slot], <Layout>c.layout)))
 
     cdef bint holds_zero(self, Term c) except -1:
@@ -377,8 +385,9 @@ cdef class _Recorder(_Partials):
         return new_node(self.tape, c.slot, self.tape.n_records - 1, SCALAR if c.layout is NULL else <Layout>c.layout)
 
     cdef int called(self, Wide *w) except -1:
-        """The adjoint of a CALL record: its rule works with Variables."""
+        """The adjoint of a CALL record: its rule works with Variables, which need values."""
         cdef Tape t = self.tape
+        cdef bint late = t.late != 0
         cdef Py_ssize_t p = w.layout, n_in = t.pool[p], n_out = t.pool[p + 1 + 2 * n_in], j, offset, size
         cdef Py_ssize_t q = p + 2 + 2 * n_in
         cdef Layout l
@@ -409,6 +418,7 @@ cdef class _Recorder(_Partials):
                 g.maybe = False
                 g = self.emit(OP_add, g, number(0.0))
             upstream.append(self.variable_of(g, l) if g.slot >= 0 else None)
+        catch_up(t)
         if all([g_j is None for g_j in upstream]):
             gradients = [None] * n_in
         else:
@@ -429,6 +439,8 @@ cdef class _Recorder(_Partials):
             g.maybe = exact                           # also where its rule gives nothing: elements that were not taken
             self.contribute(offset, l, g)
         self.shape = SCALAR
+        if late:
+            self.leave_values()
         return 0
 
     cdef int run_hooks(self, dict hooks) except -1:
@@ -439,6 +451,7 @@ cdef class _Recorder(_Partials):
         cdef Py_ssize_t k
         cdef int64_t *targets
         cdef int64_t *refs
+        catch_up(self.tape)
         for h in list(hooks):
             if h.offset < self.base or h.layout.size == 0:
                 continue
@@ -546,8 +559,8 @@ cdef object hooked(object function, object g, object name):
     return new
 
 
-cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, bint live):
-    """A finished recorded sweep.
+cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, bint live, bint late):
+    """A finished recorded sweep; `late`: its values are computed when somebody asks for them.
 
     `outputs` are Variables that stand on the tape; `spans` are pairs (first slot, layout) of what is differentiated
     with respect to.
@@ -569,6 +582,8 @@ cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, b
             r.seed(slot_of(y), y.layout, seed)
     if tape.observer is not None:
         show_sweep(tape, outputs, seeds, r.base)
+    elif late:
+        r.leave_values()
     try:
         r.run()
     finally:
@@ -577,7 +592,7 @@ cdef _Recorder recorded_sweep(Tape tape, list outputs, list seeds, list spans, b
     return r
 
 
-def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint exact=False):
+def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint exact=False, bint late=False):
     """Gradients as recorded Variables, which can be differentiated again.
 
     Parameters
@@ -593,6 +608,9 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint e
         taken from the values of now.
     exact : bool
         Elements that no output depends on are -0.0 (nothing), and numbers are not; otherwise they are 0.0.
+    late : bool
+        For a trace, `live`, that nothing else is recorded on before it is resumed: the values of the gradients are not
+        computed until then.
 
     Returns
     -------
@@ -620,7 +638,7 @@ def recorded_pull(list outputs, list seeds, list inputs, bint live=False, bint e
     tape.limit()
     try:
         spans = [(slot_of(x), (<Handle>x).layout) for x in inputs]
-        sweep = recorded_sweep(tape, outputs, seeds, spans, live)
+        sweep = recorded_sweep(tape, outputs, seeds, spans, live, late and live)
         return [(<_Recorder>sweep).gradient(first, l, exact) for first, l in spans]
     finally:
         tape.pinned -= 1

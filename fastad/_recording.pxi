@@ -241,6 +241,7 @@ cdef Tape settle(object operands, Py_ssize_t slots, Py_ssize_t records, Py_ssize
                 tape = h.tape
     if tape is None:
         tape = current_tape()
+    catch_up(tape)
     for x in operands:
         if isinstance(x, Handle):
             if (<Handle>x).state == LEAF:
@@ -383,7 +384,9 @@ cdef Variable record_map(int op, object a, object b, Layout la, Layout lb, str n
 
 
 cdef int run(Tape tape, Wide *w) except -1:
-    """Compute a record's values, letting other threads work meanwhile when it is long."""
+    """Compute a record's values, letting other threads work meanwhile when it is long; not where that is for later."""
+    if tape.late:
+        return 0
     if w.n > 50_000:
         tape.busy = True
         with nogil:

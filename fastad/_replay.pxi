@@ -110,6 +110,28 @@ cdef int recompute(Tape t) except -1:
                           "that one with retain_graph=True")
 
 
+cdef int catch_up(Tape t) except -1:
+    """Compute what a recorded sweep has left for later: the last records, none of them a CALL or ASSIGN."""
+    cdef Cursor c
+    cdef Wide *w
+    if t.late == 0:
+        return 0
+    c.rec, c.slot = t.late - 1, t.late_slot
+    t.late = 0
+    t.busy = True
+    with nogil:
+        while True:
+            replay_scalars(t, &c, t.n_records)
+            if c.rec >= t.n_records:
+                break
+            w = &t.wide[t.link[c.rec] >> 8]
+            t.run_forward(w)              # a block that a sum goes to holds nothing yet
+            c.rec += 1
+            c.slot += w.size
+    t.busy = False
+    return 0
+
+
 cdef int refresh_leaves(Tape t) except -1:
     """Copy what each living leaf holds now into all its slots on the tape."""
     cdef Binding b

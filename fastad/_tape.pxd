@@ -131,6 +131,7 @@ cdef class Tape:
     cdef list transforms              # the inputs of the function transforms that run, outermost first
     cdef Py_ssize_t guarded           # first slot of the outermost transform: what is dropped above is an error
     cdef bint outside                 # the last sweep dropped such a thing
+    cdef Py_ssize_t late, late_slot   # from which record on values are still to be computed, and one more; its slot; 0: none
     cdef bint open                    # a record was pushed that has no handle yet: nothing may be cut off
     cdef Tape aside                   # where hooks and rules record while this tape is swept
     cdef list leaves                  # Bindings
@@ -277,6 +278,7 @@ cdef int harvest(Tape t, Handle h) except -1
 cdef list reached_records(Tape t, Handle root)
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
 cdef object add_hook(Handle h, object function)
+cdef int catch_up(Tape t) except -1
 cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int32_t *strands,
                         const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const void *regions) noexcept nogil
 cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const int32_t *strands,

@@ -256,6 +256,7 @@ def resume_trace(Trace trace not None):
     global tracing
     if trace.outer is not None:
         raise RuntimeError("resume_trace: this trace has not ended")
+    catch_up(trace.tape)
     trace.tape.trace = trace
     trace.tape.ended = False
     trace.tape.limit()

@@ -161,7 +161,7 @@ class Path:
         """Look for it, behind what is recorded already."""
         if kind not in self.structures:
             if kind == "hessian":
-                self._record_grad()
+                self._record_grad(late=False)
             outputs = self.grad if kind == "hessian" else self.outputs[:1]
             places = [self.trace.output(y) for y in outputs]
             listing = self.listing(self.spans(self.inputs))
@@ -206,12 +206,13 @@ class Path:
     def _record_value(self) -> tuple[list[Any], list[Any]]:
         return [], self.outputs
 
-    def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any], exact: bool = False) -> list[Any]:
+    def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any], exact: bool = False,
+               late: bool = False) -> list[Any]:
         """Gradients of the active inputs; zeros where nothing depends on one, or nothing if `exact`."""
         pairs = [(y, seed) for y, seed in zip(outputs, seeds, strict=True) if variable.is_recorded(y)]
         active = self.active
         found = variable.recorded_pull([y for y, _ in pairs], [seed for _, seed in pairs], active, live=True,
-                                       exact=exact)
+                                       exact=exact, late=late)
         return [self.trace.constant(np.full(np.shape(x), -0.0 if exact else 0.0)) if g is None else g
                 for g, x in zip(found, active, strict=True)]
 
@@ -223,9 +224,10 @@ class Path:
         """The inner product of the outputs with seeds that may be nothing in places."""
         return transforms.flowing([self.outputs[k] for k in self.flowing], [seeds[k] for k in self.flowing])
 
-    def _record_grad(self) -> tuple[list[Any], list[Any]]:
+    def _record_grad(self, late: bool = True) -> tuple[list[Any], list[Any]]:
+        """Nobody looks at the values of gradients, unless something is recorded behind them at once: not `late`."""
         if "grad" not in self.__dict__:
-            self.grad = self.pulled(self.outputs, [ONE])
+            self.grad = self.pulled(self.outputs, [ONE], late=late)
         return [], [*self.outputs, *self.grad]
 
     def _record_vjp(self) -> tuple[list[Any], list[Any]]:
@@ -252,7 +254,7 @@ class Path:
 
     def _record_hessian(self) -> tuple[list[Any], list[Any]]:
         """The elements of the Hessian with respect to the one active input."""
-        self._record_grad()
+        self._record_grad(late=False)
         structure, shape = self._find_structure("hessian"), np.shape(self.active[0])
         seeds = structure.seeds(-0.0) if structure else np.where(np.eye(self.active[0].size) > 0.0, 1.0, -0.0)
         sums = [self.pulled(self.grad, [seed.reshape(shape)])[0] for seed in seeds]
@@ -284,7 +286,7 @@ class Path:
         return tangents, transforms.recorded_push(self.outputs, self.active, tangents, exact=True)
 
     def _record_hvp(self) -> tuple[list[Any], list[Any]]:
-        self._record_grad()
+        self._record_grad(late=False)
         vectors = self.further(self.active)
         total = inner(self.grad, vectors)
         return vectors, self.pulled([total], [ONE])

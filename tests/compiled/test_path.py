@@ -71,3 +71,77 @@ def test_other_derivatives_follow_too(name, passes):
                                lambda x: float(len(str(x.shape)))])
 def test_results_that_depend_on_nothing(f):
     agree(f, 2.0, 3.0)
+
+
+# ---- values of a recorded sweep wait until something is recorded behind them ----------------------------------------
+def mixed(x, w):
+    y = np.tanh(x @ w) + np.cumsum(x, axis=0)
+    s = 0.0
+    for k in range(4):
+        s = s + y[k, 0] * np.exp(-x[k, 1]) / (1.0 + s * s)
+    return np.sum(np.maximum(y, x) ** 2) + np.max(y) * s + np.prod(x[:, 2])
+
+
+ASKED = {
+    "value": lambda c, x, w: c(x, w),
+    "grad": lambda c, x, w: c.value_and_grad(x, w),
+    "hvp": lambda c, x, w: c.hvp(x, w, x[::-1]),
+    "hessian": lambda c, x, w: c.hessian(x, w),
+    "jvp": lambda c, x, w: c.jvp((x, w), (x[::-1],)),
+    "vjp": lambda c, x, w: fa.vjp(c, x, w)[1](2.0),
+}
+
+
+@pytest.mark.parametrize("second", ASKED)
+@pytest.mark.parametrize("passes", [True, False])
+def test_gradients_first_and_anything_after(second, passes):
+    x, w, other = rng.uniform(0.5, 1.5, (4, 3)), rng.normal(size=(3, 3)), rng.uniform(0.5, 1.5, (4, 3))
+    alone, after = [fa.compile(mixed, passes=passes) for _ in range(2)]
+    for kind in ("grad", second, "grad", "hessian", "value"):
+        for point in (x, other):
+            wanted = parts_of(ASKED[kind](mixed_of(kind), point, w))
+            for got, want in zip(parts_of(ASKED[kind](after, point, w)), wanted, strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-10)
+    for got, want in zip(parts_of(ASKED[second](after, x, w)), parts_of(ASKED[second](alone, x, w)), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def parts_of(result):
+    """What a call returned, flat."""
+    return [np.asarray(part) for part in (result if isinstance(result, tuple) else (result,))]
+
+
+class Eager:
+    """The same calls without compiling."""
+
+    def __call__(self, x, w):
+        return mixed(x, w)
+
+    def value_and_grad(self, x, w):
+        return fa.value_and_grad(mixed)(x, w)
+
+    def hvp(self, x, w, v):
+        return fa.hvp(lambda x: mixed(x, w), x, v)
+
+    def hessian(self, x, w):
+        return fa.hessian(lambda x: mixed(x, w))(x)
+
+    def jvp(self, primals, tangents):
+        return fa.jvp(lambda x: mixed(x, primals[1]), primals[:1], tangents)
+
+
+def mixed_of(kind):
+    return mixed if kind == "vjp" else Eager()
+
+
+def test_a_trace_that_is_resumed_has_its_values():
+    c = fa.compile(mixed)
+    x, w = rng.uniform(0.5, 1.5, (4, 3)), rng.normal(size=(3, 3))
+    c.value_and_grad(x, w)
+    trace = c.programs[0].path.trace
+    first = trace.columns()["value"].copy()
+    c.hvp(x, w, x)
+    found = trace.columns()["value"]
+    gradient = fa.grad(mixed)(x, w).reshape(-1)
+    rows = np.lib.stride_tricks.sliding_window_view(found[:len(first)], gradient.size)
+    assert np.isclose(rows, gradient, rtol=1e-12).all(axis=1).any()
