@@ -1,5 +1,10 @@
 """The oracle of these tests: the function itself run eagerly, its gradient, and the program without passes."""
+import _thread
+import threading
+import time
+
 import numpy as np
+import pytest
 
 import fastad as fa
 from fastad.tree import flatten
@@ -25,6 +30,21 @@ def same_bits(a, b):
         np.testing.assert_array_equal(known, ~np.isnan(y))
         np.testing.assert_array_equal(x[known], y[known])
         np.testing.assert_array_equal(np.signbit(x[known]), np.signbit(y[known]))
+
+
+def delay_of_an_interrupt(work):
+    """How many seconds after a Ctrl-C, sent while it is at it, some work ends with a KeyboardInterrupt."""
+    sent = []
+
+    def interrupt():
+        sent.append(time.perf_counter())
+        _thread.interrupt_main()
+
+    timer = threading.Timer(0.3, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    return time.perf_counter() - sent[0]
 
 
 def agree(f, *calls, argnums=0, tol=1e-12, bits=False, **options):
