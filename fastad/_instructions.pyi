@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from ._blocks import Cells, Moves
 
 KINDS: tuple[str, ...]
+KIND: dict[str, int]
 INSTRUCTION: np.dtype[np.void]
 SCALAR: np.dtype[np.void]
 NATIVE: tuple[str, ...]

@@ -14,6 +14,7 @@ import numpy as np
 import_array()
 
 KINDS = ("scalars", "run", "line", "map", "add", "fill", "chain", "matmul", "gather", "call", "copy", "sum")
+KIND = {name: k for k, name in enumerate(KINDS)}
 INSTRUCTION = np.dtype([(name, np.int64) for name in ("n", "v", "a", "b", "ia", "ib", "first", "count")]
                        + [(name, np.int32) for name in ("kind", "op", "av", "aa", "ab", "ra", "rb", "history")])
 SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])

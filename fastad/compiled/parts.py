@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .._instructions import INSTRUCTION, KINDS, LISTED, NATIVE, SHARING, STRIP, WRITING, uses_of
+from .._instructions import INSTRUCTION, KIND, KINDS, LISTED, NATIVE, SHARING, STRIP, WRITING, uses_of
 from .._program import Code, Evaluator, Window
 
 __all__ = ["in_parts"]
 
-KIND = {name: k for k, name in enumerate(KINDS)}
 #: Results of fewer numbers stay in cache in any case.
 LARGE = 1 << 15
 #: As many instructions are looked at around one window, and as many may be in its parts (see `Window`).

@@ -10,7 +10,7 @@ import numpy as np
 from ... import _passes
 from ..._fusing import Fusion
 from ..._instructions import (
-    KINDS,
+    KIND,
     LISTED,
     NATIVE,
     READING,
@@ -34,7 +34,6 @@ MOST_PARTS = 4
 LARGE = 2048
 #: Scalar instructions that go together: between them the executor can look at guards and signals.
 STRETCH = 4096
-KIND = {name: k for k, name in enumerate(KINDS)}
 
 
 def merged(views: list[View]) -> list[View]:
