@@ -3,8 +3,10 @@
 A stretch of code is four parallel arrays in the order of the program: opcode, slot of the result, slots of the operands
 (of a function of one argument the second is slot 0). Slots are numbered as on the tape, constants behind them.
 """
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
-from libc.string cimport memcpy
+cimport cython
+from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from fastad._scalar cimport (
     OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative,
@@ -37,62 +39,6 @@ def columns(Tape tape):
     return {"value": np.array(tape.value[:n]), "link": np.array(tape.link[:r]), "dx": np.array(tape.dx[:r]),
             "dy": np.array(tape.dy[:r]), "wide": _tape.wide_records(tape),
             "pool": np.array(tape.pool[:tape.n_pool])}
-
-
-def scalar_records(const uint64_t[::1] link, const double[::1] dx, const double[::1] dy, const int64_t[::1] sizes):
-    """The scalar records of a tape.
-
-    Parameters
-    ----------
-    link, dx, dy : arrays of one entry per record
-    sizes : array of int64
-        Slots that each wide record owns.
-
-    Returns
-    -------
-    dict of arrays
-        ``op, v, a, b, time`` of the scalar records, ``constants`` (values; their slots follow those of the tape),
-        ``wide_time`` and ``wide_slot`` of the wide ones, and ``n_slots`` of the tape.
-    """
-    cdef Py_ssize_t n = link.shape[0], rec, slot = 1, k = 0, c = 0, w = 0, total = 1, x, y
-    for rec in range(n):
-        total += sizes[link[rec] >> 8] if is_wide(link[rec]) else 1
-    op, v, a, b, time = [np.zeros(n, np.int64) for _ in range(5)]
-    wide_time, wide_slot = np.zeros(sizes.shape[0], np.int64), np.zeros(sizes.shape[0], np.int64)
-    constants = np.empty(2 * n)
-    cdef int64_t[::1] op_ = op, v_ = v, a_ = a, b_ = b, time_ = time, wt = wide_time, ws = wide_slot
-    cdef double[::1] constants_ = constants
-    cdef int code
-    for rec in range(n):
-        if is_wide(link[rec]):
-            w = link[rec] >> 8
-            wt[w], ws[w] = rec, slot
-            slot += sizes[w]
-            continue
-        code = link[rec] & 255
-        x, y = <Py_ssize_t>(link[rec] >> 8) & (FAR - 1), <Py_ssize_t>(link[rec] >> 36)
-        if x == 0:
-            x = boxed_distance(dx[rec])
-        if y == 0:
-            y = boxed_distance(dy[rec])
-        op_[k], v_[k], time_[k] = code, slot, rec
-        if x:
-            a_[k] = slot - x
-        else:
-            constants_[c] = dx[rec]
-            a_[k] = total + c
-            c += 1
-        if fa_rows[code].arity == 2:
-            if y:
-                b_[k] = slot - y
-            else:
-                constants_[c] = dy[rec]
-                b_[k] = total + c
-                c += 1
-        slot += 1
-        k += 1
-    return {"op": op[:k], "v": v[:k], "a": a[:k], "b": b[:k], "time": time[:k], "constants": constants[:c],
-            "wide_time": wide_time, "wide_slot": wide_slot, "n_slots": total}
 
 
 cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1] pieces,
@@ -157,147 +103,6 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
         blocks.append(Block("map", times[k], reads, [View(w.dst, (w.n,), (1,))], w.op))
         k += 1
     return k
-
-
-def simplify(int64_t[::1] op, int64_t[::1] v, int64_t[::1] a, int64_t[::1] b, double[::1] value, uint8_t[::1] known,
-             int64_t[::1] alias, uint8_t[::1] keep, Py_ssize_t first_constant, bint fold=True, bint common=True):
-    """Constant folding, exact identities and common subexpressions, in one reading.
-
-    Parameters
-    ----------
-    op, v, a, b
-        The code; operands are renamed, opcodes may change.
-    value, known
-        By slot: the value of a constant, and whether the slot is one. Results that turn out to be constants are
-        entered.
-    alias
-        By slot: where its value stands; the identity before. Readers of the code's results have to look there.
-    keep
-        By record: set to 0 where the record is not needed any more.
-    first_constant
-        From this slot on stand the constants of scalar records.
-    fold, common
-        Which of it to do.
-
-    Returns
-    -------
-    tuple of int
-        How many records each of the three has taken away.
-
-    Notes
-    -----
-    An identity here holds to the last bit, signed zeros, infinities and nan included; the one exception is ``x ** 2``
-    as ``x * x``, the better rounded one.
-    """
-    cdef Py_ssize_t n = op.shape[0], size = 16, k, i, mask
-    cdef int code
-    cdef int64_t x, y, target
-    cdef double r
-    cdef Py_ssize_t folded = 0, same = 0, shared = 0
-    while size < 2 * (n + value.shape[0] - first_constant) + 16:
-        size *= 2
-    mask = size - 1
-    table = np.full(size, -1, np.int64)               # records by what they compute
-    numbers = np.full(size, -1, np.int64)             # constants by their bits
-    producer = np.full(value.shape[0], -1, np.int64)
-    cdef int64_t[::1] table_ = table, numbers_ = numbers, producer_ = producer
-    for code in np.flatnonzero(np.bincount(op, minlength=1)):
-        ensure_loops(code)
-    if common:                                        # constants of one value are one constant
-        for i in range(first_constant, value.shape[0]):
-            if known[i]:
-                k = mixed(bits_of(value[i]), 1) & mask
-                while numbers_[k] >= 0 and bits_of(value[numbers_[k]]) != bits_of(value[i]):
-                    k = (k + 1) & mask
-                if numbers_[k] < 0:
-                    numbers_[k] = i
-                alias[i] = numbers_[k]
-    for i in range(n):
-        x, y = alias[a[i]], alias[b[i]]
-        code = <int>op[i]
-        target = -1
-        if fold and known[x] and (known[y] or fa_rows[code].arity == 1):
-            scalar_eval(code, value[x], value[y], &r, NULL, NULL)
-            value[v[i]] = r
-            known[v[i]] = 1
-            keep[i] = 0
-            folded += 1
-            k = mixed(bits_of(r), 1) & mask
-            while numbers_[k] >= 0 and bits_of(value[numbers_[k]]) != bits_of(r):
-                k = (k + 1) & mask
-            if numbers_[k] < 0:
-                numbers_[k] = v[i]
-            alias[v[i]] = numbers_[k]
-            continue
-        if fold:
-            if code == OP_square:
-                code, y = OP_multiply, x
-            elif code == OP_power or code == OP_float_power:
-                if known[y] and value[y] == 2.0:
-                    code, y = OP_multiply, x
-                elif known[y] and value[y] == 1.0:
-                    target = x
-                elif known[y] and value[y] == -1.0:
-                    code, y = OP_reciprocal, 0
-            elif code == OP_negative and producer_[x] >= 0 and op[producer_[x]] == OP_negative:
-                target = a[producer_[x]]
-            elif code == OP_positive:
-                target = x
-            elif code == OP_divide and known[y] and value[y] == 1.0:
-                target = x
-            if code == OP_multiply:
-                if known[y] and value[y] == 1.0:
-                    target = x
-                elif known[x] and value[x] == 1.0:
-                    target = y
-            elif code == OP_add:
-                if known[y] and bits_of(value[y]) == bits_of(-0.0):
-                    target = x
-                elif known[x] and bits_of(value[x]) == bits_of(-0.0):
-                    target = y
-                elif producer_[y] >= 0 and op[producer_[y]] == OP_negative:
-                    code, y = OP_subtract, a[producer_[y]]
-            elif code == OP_subtract:
-                if known[y] and bits_of(value[y]) == 0:
-                    target = x
-                elif producer_[y] >= 0 and op[producer_[y]] == OP_negative:
-                    code, y = OP_add, a[producer_[y]]
-            elif code == OP_keep or code == OP_drop:
-                if known[y] and (value[y] != 0.0) == (code == OP_keep):
-                    target = x
-                elif known[y]:                        # nothing is selected
-                    value[v[i]] = -0.0
-                    known[v[i]] = 1
-                    target = v[i]
-            elif code == OP_logical_and and ((known[x] and value[x] == 0.0) or (known[y] and value[y] == 0.0)):
-                value[v[i]] = 0.0
-                known[v[i]] = 1
-                target = v[i]
-            if target >= 0:
-                same += 1
-                keep[i] = 0
-                alias[v[i]] = target
-                continue
-        op[i], a[i], b[i] = code, x, y
-        if common:
-            if (code == OP_add or code == OP_multiply) and y < x:
-                x, y = y, x
-            k = mixed(mixed(<uint64_t>x, <uint64_t>y), <uint64_t>code) & mask
-            while table_[k] >= 0:
-                target = table_[k]
-                if op[target] == code and ((a[target] == x and b[target] == y) or (
-                        (code == OP_add or code == OP_multiply) and a[target] == y and b[target] == x)):
-                    break
-                target = -1
-                k = (k + 1) & mask
-            if target >= 0:
-                shared += 1
-                keep[i] = 0
-                alias[v[i]] = v[target]
-                continue
-            table_[k] = i
-        producer_[v[i]] = i
-    return folded, same, shared
 
 
 def evaluate(int op, double x, double y):
@@ -380,7 +185,7 @@ def find_live(Cells cells, list blocks, const int64_t[::1] time, const int64_t[:
     blocks : list of Block
         `live` is set.
     time, v, a, b
-        The scalar records; slots are given as cells.
+        The scalar records.
     live, keep
         By cell, and by scalar record.
     """
@@ -390,8 +195,8 @@ def find_live(Cells cells, list blocks, const int64_t[::1] time, const int64_t[:
     for k in range(len(blocks) - 1, -2, -1):
         block = <Block>blocks[k] if k >= 0 else None
         while i >= 0 and (block is None or time[i] >= block.time):
-            if live[v[i]]:
-                live[a[i]] = live[b[i]] = 1
+            if live[cells.at(v[i])]:
+                live[cells.at(a[i])] = live[cells.at(b[i])] = 1
             else:
                 keep[i] = 0
             i -= 1
@@ -582,32 +387,45 @@ cdef int enter(Cells cells, View view, int32_t[::1] depth, uint64_t[::1] shape, 
     return 0
 
 
-def levels_of(Cells cells, list blocks, const int64_t[::1] time, const int64_t[::1] op, const int64_t[::1] v,
-              const int64_t[::1] a, const int64_t[::1] b, int32_t[::1] depth, uint64_t[::1] shape):
-    """By cell: the depth of each result, and a hash of the form of the expression that makes it; blocks get a depth.
+def levels_of(Cells cells, inputs, list blocks, const int64_t[::1] time, const int64_t[::1] op,
+              const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b):
+    """How deep results are, and a hash of the form of the expression that makes each; blocks get a depth.
 
-    The scalar records name cells. Of the results of blocks chains of as many terms are alike, everything else is a form
-    of its own.
+    Of inputs each has a form of its own; of the results of blocks those of chains of as many terms are alike.
+
+    Returns
+    -------
+    depth : array of int32
+        By scalar record.
+    form : array of uint64
     """
-    cdef Py_ssize_t i = 0, k, j, n = v.shape[0], count = len(blocks)
+    cdef Py_ssize_t i = 0, k, j, n = v.shape[0], count = len(blocks), x, y, out
     cdef Block block
+    cdef View view
     cdef int32_t d
     cdef uint64_t form
     cdef const int64_t[::1] index
+    cdef int32_t[::1] depth = np.zeros(cells.count, np.int32)
+    cdef uint64_t[::1] shape = np.zeros(cells.count, np.uint64)
+    depths, forms = np.empty(n, np.int32), np.empty(n, np.uint64)
+    cdef int32_t[::1] depths_ = depths
+    cdef uint64_t[::1] forms_ = forms
+    for k, view in enumerate(inputs):
+        enter(cells, view, depth, shape, 0, 1000 + k)
     for k in range(count + 1):
         block = <Block>blocks[k] if k < count else None
         while i < n and (block is None or time[i] < block.time):
-            d = depth[a[i]] if depth[a[i]] > depth[b[i]] else depth[b[i]]
-            depth[v[i]] = d + 1
-            shape[v[i]] = mixed(mixed(shape[a[i]], shape[b[i]]), <uint64_t>op[i])
+            x, y, out = cells.at(a[i]), cells.at(b[i]), cells.at(v[i])
+            depths_[i] = depth[out] = max(depth[x], depth[y]) + 1
+            forms_[i] = shape[out] = mixed(mixed(shape[x], shape[y]), <uint64_t>op[i])
             i += 1
         if block is None:
             break
         d = 0
-        for view in block.reads:
-            d = max(d, deepest(cells, <View>view, depth))
-        for view in block.writes:
-            d = max(d, deepest(cells, <View>view, depth))
+        for z in block.reads:
+            d = max(d, deepest(cells, <View>z, depth))
+        for z in block.writes:
+            d = max(d, deepest(cells, <View>z, depth))
         if block.index is not None:
             index = block.index
             for j in range(index.shape[0]):
@@ -618,7 +436,9 @@ def levels_of(Cells cells, list blocks, const int64_t[::1] time, const int64_t[:
             if block.kind == "chain":
                 form = 7 + 31 * <uint64_t>len(block.index)
             enter(cells, <View>block.writes[j], depth, shape, d + 1, form)
+    return depths, forms
 
 
+include "_records.pxi"
 include "_simplifying.pxi"
 include "_steps.pxi"

@@ -1,29 +1,60 @@
 # Blocks as steps of a program (part of _passes.pyx).
 
-def frequent(const int32_t[::1] depth, const uint64_t[::1] form, Py_ssize_t least):
-    """Which entries stand with at least so many of the same depth and form; array of uint8."""
-    cdef Py_ssize_t n = depth.shape[0], size = 16, k, at, mask
+def grouped(const int64_t[::1] members, const int32_t[::1] depth, const uint64_t[::1] form, Py_ssize_t least):
+    """Divide records into groups of one depth and form.
+
+    Parameters
+    ----------
+    members : array of int64
+        Those records that are to be divided.
+    depth, form
+        By record.
+    least : int
+        Smaller groups are none.
+
+    Returns
+    -------
+    order : array of int64
+        The members of groups, a group behind the other as they begin, each in the order that was given.
+    ends : array of int64
+        Where in it each group ends.
+    rest : array of int64
+        Members of no group.
+    """
+    cdef Py_ssize_t n = members.shape[0], size = 16, k, m, at, mask, groups = 0, total = 0, others = 0
     cdef uint64_t key
     while size < 2 * n:
         size *= 2
     mask = size - 1
-    found, first, count = np.zeros(n, np.uint8), np.full(size, -1), np.zeros(size, np.int32)
-    where = np.empty(n, np.int64)
-    cdef uint8_t[::1] found_ = found
-    cdef int64_t[::1] first_ = first, where_ = where
-    cdef int32_t[::1] count_ = count
+    table, group = np.full(size, -1, np.int64), np.empty(n, np.int64)
+    cdef int64_t[::1] table_ = table, group_ = group        # table: a group's first member
     for k in range(n):
-        key = mixed(form[k], <uint64_t>depth[k])
+        m = members[k]
+        key = mixed(form[m], <uint64_t>depth[m])
         at = <Py_ssize_t>((key ^ (key >> 32)) & <uint64_t>mask)
-        while first_[at] >= 0 and (depth[first_[at]] != depth[k] or form[first_[at]] != form[k]):
+        while table_[at] >= 0 and (depth[members[table_[at]]] != depth[m] or form[members[table_[at]]] != form[m]):
             at = (at + 1) & mask
-        if first_[at] < 0:
-            first_[at] = k
-        count_[at] += 1
-        where_[k] = at
+        if table_[at] < 0:
+            table_[at] = k
+            group_[k] = groups
+            groups += 1
+        else:
+            group_[k] = group_[table_[at]]
+    counts = np.bincount(group, minlength=groups)
+    large = counts >= least
+    cdef int64_t[::1] begins = np.where(large, np.cumsum(np.where(large, counts, 0)) - counts, -1)
+    total = int(counts[large].sum())
+    order, rest = np.empty(total, np.int64), np.empty(n - total, np.int64)
+    cdef int64_t[::1] order_ = order, rest_ = rest
     for k in range(n):
-        found_[k] = count_[where_[k]] >= least
-    return found
+        at = begins[group_[k]]
+        if at < 0:
+            rest_[others] = members[k]
+            others += 1
+        else:
+            order_[at] = members[k]
+            begins[group_[k]] += 1
+    return order, np.cumsum(counts[large]), rest
 
 
 cdef bint is_plain_line(Block block) except -1:
@@ -134,18 +165,42 @@ def constants_of_lines(Cells cells, list steps, const uint8_t[::1] known):
     return np.array(found, np.int64)
 
 
-def results_of(list steps):
-    """Slots of the results of steps, in their order; of blocks those that are one slot."""
-    cdef list found = []
-    cdef list some = []
+def place_results(Cells cells, list steps, int64_t[::1] place, Py_ssize_t n_slots):
+    """Give the cells in which results of steps are their places, one behind the other, as far as they have none.
+
+    Of blocks those that are one slot; others have to keep together with what is around them.
+
+    Parameters
+    ----------
+    place : array of int64
+        By cell: the slot of the program where its first one goes, or -1.
+    n_slots : int
+        The first free slot.
+
+    Returns
+    -------
+    int
+        The first slot that is free then.
+    """
+    cdef const int64_t[::1] slots
     cdef View view
+    cdef Py_ssize_t i
     for step in steps:
-        if not isinstance(step, Block):
-            found += [np.array(some, np.int64), step.out]
-            some = []
+        if isinstance(step, Block):
+            for z in (<Block>step).writes:
+                view = <View>z
+                if view.size and view.low == view.high:
+                    n_slots += placed(cells, cells.at(view.base), place, n_slots)
             continue
-        for z in (<Block>step).writes:
-            view = <View>z
-            if view.size and view.low == view.high:
-                some.append(view.base)
-    return np.concatenate([*found, np.array(some, np.int64)])
+        slots = step.out
+        for i in range(slots.shape[0]):
+            n_slots += placed(cells, cells.at(slots[i]), place, n_slots)
+    return n_slots
+
+
+cdef inline Py_ssize_t placed(Cells cells, Py_ssize_t cell, int64_t[::1] place, Py_ssize_t there) noexcept:
+    """Place a cell that has no place; how many slots that takes."""
+    if place[cell] >= 0:
+        return 0
+    place[cell] = there
+    return cells.firsts[cell + 1] - cells.firsts[cell]

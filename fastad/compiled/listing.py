@@ -212,6 +212,14 @@ class Listing:
         self.known, self.alias = self.constant[first], first.copy()
         self.known[old] = known[before.of(first[old])]
 
+    def select(self, keep: Any) -> None:
+        """Keep only some of the scalar records: those with a flag that is not 0."""
+        self.limit(_passes.kept(keep, self.op, self.v, self.a, self.b, self.time))
+
+    def limit(self, n: int) -> None:
+        """Keep the first n scalar records."""
+        self.op, self.v, self.a, self.b, self.time = [z[:n] for z in (self.op, self.v, self.a, self.b, self.time)]
+
     def now(self, slots: Any) -> Any:
         """Where the values of slots are, after all renamings and what the passes have found to be alike."""
         return self.cells.moved(slots, self.alias)

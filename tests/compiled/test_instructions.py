@@ -1,5 +1,4 @@
 """fastad._instructions, and the steps of _passes: tables, what instructions read and write, where slots go."""
-from collections import Counter
 from contextlib import suppress
 
 import numpy as np
@@ -188,10 +187,16 @@ def test_slots_move_by_stretches(stretches, slots):
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=60), st.integers(1, 8))
-def test_what_is_frequent(keys, least):
+def test_groups_of_one_depth_and_form(keys, least):
     depth, form = np.array([d for d, _ in keys], np.int32), np.array([f for _, f in keys], np.uint64)
-    count = Counter(keys)
-    assert _passes.frequent(depth, form << np.uint64(40), least).tolist() == [count[key] >= least for key in keys]
+    members = np.arange(len(keys))[::2].copy()
+    alike = {}
+    for k in members.tolist():
+        alike.setdefault(keys[k], []).append(k)
+    large = [group for group in alike.values() if len(group) >= least]
+    order, ends, rest = _passes.grouped(members, depth, form << np.uint64(40), least)
+    assert [group.tolist() for group in np.split(order, ends)[:-1]] == large
+    assert rest.tolist() == [k for k in members.tolist() if len(alike[keys[k]]) < least]
 
 
 def test_another_table_is_refused():

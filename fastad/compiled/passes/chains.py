@@ -7,7 +7,6 @@ import numpy as np
 
 from ... import _passes
 from ..listing import OPCODE, Block, Listing, View, line
-from .simplify import select
 
 __all__ = ["join_chains"]
 
@@ -35,6 +34,6 @@ def join_chains(code: Listing, wanted: Any) -> int:
         code.refine()
     made = [Block("chain", int(code.time[k]), [View(int(s), (1,), (0,))], [line(int(v), 1)],
                   index=terms[f:f + n]) for k, v, s, f, n in zip(last, sums, start, first, count, strict=True)]
-    select(code, member != 1)
+    code.select((member != 1).astype(np.uint8))
     code.blocks = sorted([*code.blocks, *made], key=lambda block: block.time)
     return int(np.count_nonzero(member))

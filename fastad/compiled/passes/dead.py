@@ -7,7 +7,6 @@ import numpy as np
 
 from ... import _passes
 from ..listing import Listing
-from .simplify import select
 
 __all__ = ["drop_dead", "stretches"]
 
@@ -24,8 +23,8 @@ def drop_dead(code: Listing, wanted: Any) -> int:
     live = np.zeros(cells.count, np.uint8)
     live[cells.of(wanted)] = 1
     keep = np.ones(len(code.op), np.uint8)
-    _passes.find_live(cells, code.blocks, code.time, cells.of(code.v), cells.of(code.a), cells.of(code.b), live, keep)
+    _passes.find_live(cells, code.blocks, code.time, code.v, code.a, code.b, live, keep)
     before = len(code.op) + len(code.blocks)
-    select(code, keep)
+    code.select(keep)
     code.blocks = [block for block in code.blocks if block.live]
     return before - len(code.op) - len(code.blocks)

@@ -151,10 +151,7 @@ class Emitter:
                                   + np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)]]
         self.n_image = self.n_slots
         self._put(begins[~constant], ends[~constant], lines=True)
-        results = cells.of(_passes.results_of(self.steps))
-        results = results[np.sort(np.unique(results, return_index=True)[1])]
-        free = results[self.place[results] < 0]
-        self._put(free, free + 1)
+        self.n_slots = _passes.place_results(cells, self.steps, self.place, self.n_slots)
 
     def _place_constants_of_lines(self) -> None:
         """Let constants that lines read stand beside one another, as many as they read within a strip."""

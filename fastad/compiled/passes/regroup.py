@@ -56,55 +56,24 @@ class Step:
 Steps: TypeAlias = list[Step | Block]
 
 
-def depths(code: Listing) -> tuple[Any, Any]:
-    """By cell: how deep its value is, and a hash of the form of the expression that makes it."""
-    cells = code.cells
-    depth = np.zeros(cells.count, np.int32)
-    shape = np.zeros(cells.count, np.uint64)
-    for k, view in enumerate(code.inputs):
-        if view.size:
-            first, last = cells.cell(view.low), cells.cell(view.high)
-            shape[first:last + 1] = 1000 + k
-    _passes.levels_of(cells, code.blocks, code.time, code.op, cells.of(code.v), cells.of(code.a), cells.of(code.b),
-                      depth, shape)
-    return depth, shape
-
-
-def runs_of(*keys: Any) -> tuple[Any, Any]:
-    """An order in which equal keys stand together (the first key counts most), and where each run of them begins."""
-    order = np.lexsort(keys[::-1])
-    different = np.zeros(len(order), bool)
-    if len(order):
-        different[0] = True
-    for key in keys:
-        ordered = key[order]
-        different[1:] |= ordered[1:] != ordered[:-1]
-    return order, np.flatnonzero(different)
-
-
 def regroup(code: Listing, smallest: int = SMALLEST) -> Steps:
     """The steps of the program in an order in which operands are made before they are used."""
-    depth, shape = depths(code)
-    made = code.cells.of(code.v)
-    d, shape = depth[made], shape[made]
+    depth, form = _passes.levels_of(code.cells, code.inputs, code.blocks, code.time, code.op, code.v, code.a, code.b)
     steps: Steps = []
     rest = np.arange(len(code.op))
-    for form in (shape, code.op.astype(np.uint64)):
-        often = _passes.frequent(d[rest], form[rest], smallest).astype(bool)
-        chosen, rest = rest[often], rest[~often]
-        order, begins = runs_of(d[chosen], form[chosen])
-        for first, last in pairwise([*begins.tolist(), len(order)]):
-            members = np.sort(chosen[order[first:last]])
+    for alike in (form, code.op.astype(np.uint64)):
+        order, ends, rest = _passes.grouped(rest, depth, alike, smallest)
+        for members in np.split(order, ends[:-1]) if len(ends) else ():
             op = int(code.op[members[0]])
             binary = bool(code.b[members].any())
             steps.append(Step("line", code.v[members], [code.a[members], code.b[members] if binary else None], op,
-                              int(d[members[0]])))
+                              int(depth[members[0]])))
     lines = len(steps)
     steps += blocks(code)
     steps.sort(key=attrgetter("depth"))
     if lines:
         put_in_order(code, steps)
-    return with_scalars(code, steps, rest[np.argsort(d[rest], kind="stable")], d)
+    return with_scalars(code, steps, rest[np.argsort(depth[rest], kind="stable")], depth)
 
 
 def put_in_order(code: Listing, steps: Steps) -> None:
@@ -147,11 +116,11 @@ def blocks(code: Listing) -> Steps:
     return steps
 
 
-def with_scalars(code: Listing, steps: Steps, rest: Any, d: Any) -> Steps:
+def with_scalars(code: Listing, steps: Steps, rest: Any, depth: Any) -> Steps:
     """Put what is left of the scalar records between the steps, as late as their depth allows them to wait."""
     if not len(rest):
         return steps
-    at, done = d[rest], 0
+    at, done = depth[rest], 0
     out: Steps = []
     stops = np.append(np.searchsorted(at, [step.depth for step in steps], side="left"), len(rest))
     begins = np.flatnonzero(np.diff(stops, prepend=0))       # the steps before which some are due
@@ -160,7 +129,7 @@ def with_scalars(code: Listing, steps: Steps, rest: Any, d: Any) -> Steps:
         if stop > done:
             members = rest[done:stop]
             out.append(Step("scalars", code.v[members], [code.a[members], code.b[members]], code.op[members],
-                            int(d[members[-1]])))
+                            int(depth[members[-1]])))
             done = stop
         out += steps[first:last]
     return out

@@ -21,23 +21,10 @@ def simplify(code: Listing, fold: bool = True, common: bool = True) -> dict[str,
     dict
         How many records constant folding, identities and common subexpressions have taken away.
     """
-    cells, first = code.cells, code.cells.first[:-1]
-    single = np.diff(code.cells.first) == 1           # scalar records read and write no others
-    value, known = code.value[first], code.known * single
-    op, v, a, b = code.op, cells.of(code.v), cells.of(code.a), cells.of(code.b)
-    alias, keep = np.arange(cells.count), np.ones(len(op), np.uint8)
-    folded, identities, shared = _passes.simplify(op, v, a, b, value, known, alias, keep,
-                                                  int(np.searchsorted(first, code.n_tape)), fold, common)
-    made = np.flatnonzero(known > code.known)
-    code.value[first[made]] = value[made]
-    code.known[made] = 1
-    code.a, code.b, code.alias = first[a], first[b], first[alias]
-    select(code, keep)
+    cells = code.cells
+    first_constant = int(np.searchsorted(cells.first[:-1], code.n_tape))
+    left, folded, identities, shared = _passes.simplify(cells, code.op, code.v, code.a, code.b, code.time, code.value,
+                                                        code.known, code.alias, first_constant, fold, common)
+    code.limit(left)
     _passes.rename_operands(cells, code.blocks, code.alias)
     return {"folded": folded, "identities": identities, "shared": shared}
-
-
-def select(code: Listing, keep: Any) -> None:
-    """Keep only some of the scalar records."""
-    chosen = keep.astype(bool)
-    code.op, code.v, code.a, code.b, code.time = [z[chosen] for z in (code.op, code.v, code.a, code.b, code.time)]
