@@ -19,6 +19,7 @@ cdef class Cells:
     cdef readonly object first                        # by cell: its first slot; the end of all behind
     cdef int64_t *firsts
 
+    cdef int cut_view(self, View view) except -1
     cdef inline Py_ssize_t at(self, Py_ssize_t slot) noexcept nogil:
         """The cell that a slot is in."""
         return self.before[slot >> 6] + ones(self.bits[slot >> 6] & ((<uint64_t>2 << (slot & 63)) - 1)) - 1
@@ -45,11 +46,14 @@ cdef class Moves:
 
 
 @cython.final
+@cython.no_gc
 cdef class View:
     cdef readonly Py_ssize_t base, size, low, high    # low and high: the first and the last slot that are touched
     cdef readonly bint row                            # the elements lie in a row
     cdef readonly bint covers                         # no slot between low and high is left out
-    cdef readonly tuple shape, strides
+    cdef readonly int ndim
+    cdef Py_ssize_t step                              # of a view with one axis
+    cdef tuple dims, steps                            # of one with several or none
     cdef object listed
 
     cdef View at(self, Py_ssize_t base)
@@ -62,3 +66,14 @@ cdef class Block:
     cdef public list reads, writes
     cdef public object index, rule
     cdef public bint live
+
+
+cdef View one_axis(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step)
+cdef Block map_block(Py_ssize_t time, list reads, list writes, Py_ssize_t op)
+
+
+cdef inline bint alike(View x, View y) except -1:
+    """Whether two views have one shape and the same strides."""
+    if x.ndim != y.ndim or x.size != y.size:
+        return False
+    return x.step == y.step if x.ndim == 1 else x.dims == y.dims and x.steps == y.steps

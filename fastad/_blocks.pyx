@@ -87,20 +87,34 @@ cdef class Cells:
             if i == n - 1 or slots[i + 1] != slots[i] + 1:
                 self.begin(slots[i] + 1)
 
-    def cut_views(self, views, bint single=False):
-        """Let cells begin and end where what these views touch does; `single`: only of those that look at one slot."""
-        cdef View view
+    cdef int cut_view(self, View view) except -1:
+        if view.size == 0:
+            return 0
+        if view.low < 0 or view.high >= self.n:
+            raise IndexError(f"cells: slots {view.low} to {view.high} of {self.n}")
+        if view.covers:
+            self.begin(view.low)
+            self.begin(view.high + 1)
+        else:
+            self.cut_each(view.slots())
+        return 0
+
+    def cut_views(self, views):
+        """Let cells begin and end where what these views touch does."""
         for z in views:
-            view = <View?>z
-            if view.size == 0 or (single and view.low != view.high):
-                continue
-            if view.low < 0 or view.high >= self.n:
-                raise IndexError(f"cells: slots {view.low} to {view.high} of {self.n}")
-            if view.covers:
-                self.begin(view.low)
-                self.begin(view.high + 1)
-            else:
-                self.cut_each(view.slots())
+            self.cut_view(<View?>z)
+
+    def cut_writes(self, list blocks, bint singly=False):
+        """The same of the results of blocks; `singly`: and each slot that blocks read alone is a cell."""
+        cdef View view
+        for block in blocks:
+            for z in (<Block?>block).writes:
+                self.cut_view(<View?>z)
+            if singly:
+                for z in (<Block>block).reads:
+                    view = <View?>z
+                    if view.low == view.high:
+                        self.cut_view(view)
 
     def close(self):
         """Count the cells; nothing is cut afterwards."""
@@ -217,10 +231,10 @@ cdef class View:
     """
 
     def __init__(self, Py_ssize_t base, tuple shape, tuple strides):
-        cdef Py_ssize_t d, n, s, m, t, k, size = 1, nd = len(shape), low = base, high = base
+        cdef Py_ssize_t d, n, s, k, size = 1, nd = len(shape), low = base, high = base
         if len(strides) != nd:
             raise ValueError(f"view: {nd} axes, {len(strides)} strides")
-        self.base, self.shape, self.strides = base, shape, strides
+        self.base, self.ndim = base, <int>nd
         self.row = True
         for d in range(nd - 1, -1, -1):
             n, s = shape[d], strides[d]
@@ -234,7 +248,12 @@ cdef class View:
         self.size = size
         self.low, self.high = (low, high) if size else (base, base - 1)
         self.covers = self.row or size == 0 or low == high
-        if self.covers or nd == 1 and strides[0] != -1:
+        if nd == 1:
+            self.step = strides[0]
+            self.covers = self.covers or self.step == -1
+            return
+        self.dims, self.steps = shape, strides
+        if self.covers:
             return
         axes = sorted([(abs(s), n) for n, s in zip(shape, strides) if n > 1])
         k = 0                                         # how far it reaches without a gap
@@ -249,8 +268,19 @@ cdef class View:
         cdef View view = View.__new__(View)
         view.base, view.size = base, self.size
         view.low, view.high = self.low + base - self.base, self.high + base - self.base
-        view.row, view.covers, view.shape, view.strides = self.row, self.covers, self.shape, self.strides
+        view.row, view.covers, view.ndim, view.step = self.row, self.covers, self.ndim, self.step
+        view.dims, view.steps = self.dims, self.steps
         return view
+
+    @property
+    def shape(self):
+        """Lengths of the axes."""
+        return (self.size,) if self.ndim == 1 else self.dims
+
+    @property
+    def strides(self):
+        """How many slots it is from one element to the next along each axis."""
+        return (self.step,) if self.ndim == 1 else self.steps
 
     def __len__(self):
         return self.size
@@ -266,9 +296,9 @@ cdef class View:
         return slice(self.low, self.high + 1)
 
     @property
-    def index(self):
-        """What selects the elements' entries in an array by slot, a slice where that will do."""
-        return slice(self.base, self.base + self.size) if self.row else self.slots()
+    def touched(self):
+        """What selects the slots that are touched in an array by slot, a slice where that will do."""
+        return self.around if self.covers else self.slots()
 
     @cython.wraparound(True)
     def repeats(self):
@@ -326,3 +356,21 @@ cdef class Block:
         self.kind, self.time, self.reads, self.writes = kind, time, reads, writes
         self.op, self.index, self.rule = op, index, rule
         self.live = True
+
+
+cdef View one_axis(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step):
+    """A view along one axis that is not empty."""
+    cdef View view = View.__new__(View)
+    view.base, view.size, view.ndim, view.step = base, n, 1, step
+    view.low, view.high = min(base, base + step * (n - 1)), max(base, base + step * (n - 1))
+    view.row = n == 1 or step == 1
+    view.covers = view.row or step == 0 or step == -1
+    return view
+
+
+cdef Block map_block(Py_ssize_t time, list reads, list writes, Py_ssize_t op):
+    """A map."""
+    cdef Block block = Block.__new__(Block)
+    block.kind, block.time, block.reads, block.writes, block.op = "map", time, reads, writes, op
+    block.live = True
+    return block

@@ -12,7 +12,7 @@ from fastad._scalar cimport (
     OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative,
     OP_positive, OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
 )
-from fastad._blocks cimport Block, Cells, View
+from fastad._blocks cimport Block, Cells, View, alike, map_block, one_axis
 from fastad._tape cimport FAR, Flag, Kind, Tape, Wide, ensure_loops, is_wide, loop_table
 
 import numpy as np
@@ -87,12 +87,12 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
         if (w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive
                 or w.sv != 1):
             break
-        x = View(w.a, (w.n,), (w.sx,))
+        x = one_axis(w.a, w.n, w.sx)
         reads = [x]
         if not in_place(x, moved, pieces, wide):
             break
         if w.b >= 0:
-            y = View(w.b, (w.n,), (w.sy,))
+            y = one_axis(w.b, w.n, w.sy)
             reads.append(y)
             if not in_place(y, moved, pieces, wide):
                 break
@@ -100,7 +100,7 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
             constant[i] = 1                           # what stands in its block besides results
         for i in range(w.dst, w.dst + w.n):
             constant[i] = 0
-        blocks.append(Block("map", times[k], reads, [View(w.dst, (w.n,), (1,))], w.op))
+        blocks.append(map_block(times[k], reads, [one_axis(w.dst, w.n, 1)], w.op))
         k += 1
     return k
 
@@ -253,13 +253,14 @@ cdef void touch(Cells cells, View view, uint8_t[::1] flags, uint8_t[::1] glued) 
             glued[k] = 1
 
 
-def touched(Cells cells, inputs, list blocks, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
+def touched(Cells cells, inputs, list steps, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
     """Mark cells.
 
     Parameters
     ----------
     flags
-        Is set where inputs are, and where the operands and results of blocks are that are more than a single slot.
+        Is set where inputs are, and where the operands and results of those steps that are blocks are more than a
+        single slot.
     glued
         Is set where the next cell has to stay beside one.
     single
@@ -271,7 +272,9 @@ def touched(Cells cells, inputs, list blocks, uint8_t[::1] flags, uint8_t[::1] g
     for view in inputs:
         if view.size:
             touch(cells, view, flags, glued)
-    for block in blocks:
+    for block in steps:
+        if not isinstance(block, Block):
+            continue
         for z in (<Block>block).reads:
             view = <View>z
             if view.low < view.high:

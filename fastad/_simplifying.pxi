@@ -75,6 +75,32 @@ def looked_across(Cells cells, list blocks):
     return glued
 
 
+cdef uint64_t hash_of_view(View view) except? 0:
+    """A hash of the slots that a view looks at."""
+    cdef uint64_t axes = <uint64_t>view.step if view.ndim == 1 else <uint64_t>hash((view.dims, view.steps))
+    return mixed(mixed(<uint64_t>view.base, <uint64_t>view.size), axes)
+
+
+cdef Py_ssize_t hash_of_map(Block block) except? 0:
+    """A hash of what a map computes."""
+    cdef uint64_t key = <uint64_t>block.op
+    for view in block.reads:
+        key = mixed(key, hash_of_view(<View>view))
+    return <Py_ssize_t>(key ^ (key >> 32))
+
+
+cdef bint same_map(Block one, Block other) except -1:
+    """Whether two maps compute the same numbers in the same order."""
+    cdef Py_ssize_t k
+    if one.op != other.op or len(one.reads) != len(other.reads) or not alike(<View>one.writes[0], <View>other.writes[0]):
+        return False
+    for k in range(len(one.reads)):
+        if ((<View>one.reads[k]).base != (<View>other.reads[k]).base
+                or not alike(<View>one.reads[k], <View>other.reads[k])):
+            return False
+    return True
+
+
 def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] known, int64_t[::1] alias):
     """Simplify the maps among blocks.
 
@@ -92,14 +118,17 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
     identities, shared : int
         How many are gone, and of what kind.
     """
-    cdef Py_ssize_t k, identities = 0, shared = 0
+    cdef Py_ssize_t k, at, identities = 0, shared = 0, size = 16, mask
     cdef Block block
-    cdef View out, same, view
+    cdef View out, same
     cdef bint dense
     cdef list left = []
-    cdef dict found = {}
     cdef const uint8_t[::1] across = looked_across(cells, blocks)
     cdef int32_t[::1] times = np.zeros(cells.count, np.int32)        # by cell: how many results begin there
+    while size < 2 * len(blocks):
+        size *= 2
+    mask = size - 1
+    cdef int64_t[::1] found = np.full(size, -1, np.int64)            # maps that are left, by what they compute
     for k in range(len(blocks)):
         for z in (<Block>blocks[k]).writes:
             times[cells.at((<View>z).base)] += (<View>z).size > 0
@@ -116,21 +145,20 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
         dense = (out.row and out.size > 0 and times[cells.at(out.low)] == 1 and not across[cells.at(out.low) - 1]
                  and not across[cells.at(out.high)])
         same = simplified(cells, value, known, block)
-        if dense and same is not None and same.shape == out.shape and same.strides == out.strides:
+        if dense and same is not None and alike(same, out):
             identities += 1
             stand_for(cells, alias, same.base, out)
             continue
         if same is not None and block.op != OP_positive:
             block.op, block.reads = OP_positive, [same]
         if dense:
-            key = [block.op, out.shape, out.strides]
-            for z in block.reads:
-                view = <View>z
-                key += [view.base, view.shape, view.strides]
-            other = found.setdefault(tuple(key), block)
-            if other is not block:
+            at = hash_of_map(block) & mask
+            while found[at] >= 0 and not same_map(<Block>left[found[at]], block):
+                at = (at + 1) & mask
+            if found[at] >= 0:
                 shared += 1
-                stand_for(cells, alias, (<View>(<Block>other).writes[0]).base, out)
+                stand_for(cells, alias, (<View>(<Block>left[found[at]]).writes[0]).base, out)
                 continue
+            found[at] = len(left)
         left.append(block)
     return left, identities, shared

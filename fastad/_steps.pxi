@@ -60,7 +60,7 @@ def grouped(const int64_t[::1] members, const int32_t[::1] depth, const uint64_t
 cdef bint is_plain_line(Block block) except -1:
     """Whether the result of a map lies in a row over one axis, and so does each operand that is not one slot."""
     cdef View view = <View>block.writes[0]
-    if len(view.shape) != 1 or not view.row:
+    if view.ndim != 1 or not view.row:
         return False
     for z in block.reads:
         view = <View>z
@@ -108,7 +108,7 @@ cdef set plain_sums(list blocks):
         if [(<Block>z).kind for z in those] == ["fill", "add"]:
             add = <Block>those[1]
             x, out = <View>add.reads[0], <View>add.writes[0]
-            if add.op == OP_positive and len(x.shape) == 1 and x.row and x.size > 1 and out.low == out.high:
+            if add.op == OP_positive and x.ndim == 1 and x.row and x.size > 1 and out.low == out.high:
                 found.add(base)
     return found
 
@@ -140,6 +140,16 @@ def as_steps(list blocks):
             block.kind = "sum"
         steps.append(block)
     return steps, chains
+
+
+def depths_of(list steps):
+    """The depth of each step; array of int64."""
+    cdef Py_ssize_t k
+    depths = np.empty(len(steps), np.int64)
+    cdef int64_t[::1] depths_ = depths
+    for k in range(len(steps)):
+        depths_[k] = (<Block>steps[k]).depth if isinstance(steps[k], Block) else steps[k].depth
+    return depths
 
 
 def constants_of_lines(Cells cells, list steps, const uint8_t[::1] known):

@@ -133,6 +133,7 @@ class Listing:
         self.blocks: list[Block] = []
         self.rules = list(rules)
         self.gathered: dict[bytes, View] = {}
+        self.nothing: int | None = None               # the slot of -0.0
         self.guards: list[Any] = []                   # where the values of the guards' slots stand
         waiting = list(guards)
         self._read(wide, scalar["wide_time"], scalar["wide_slot"], waiting)
@@ -180,9 +181,7 @@ class Listing:
         cells.cut_views(self.inputs)
         for slots in self.renamed:
             cells.cut_runs(slots)
-        for block in self.blocks:
-            cells.cut_views(block.writes)
-            cells.cut_views(block.reads, single=True)
+        cells.cut_writes(self.blocks, singly=True)
         for slots in (self.v, self.a, self.b):
             cells.cut_each(slots)
         cells.close()
@@ -203,8 +202,7 @@ class Listing:
         before, known = self.cells, self.known
         cells = self.cells = Cells(len(self.value))
         cells.cut_stretches(before.first[:-1], before.first[1:])
-        for block in self.blocks:
-            cells.cut_views(block.writes)
+        cells.cut_writes(self.blocks)
         cells.cut_each(self.v)
         cells.close()
         first = cells.first[:-1]
@@ -318,7 +316,7 @@ class Listing:
         adds = bool(w["flags"] & ACCUMULATE)
         x = View(int(w["a"]), shape, strides[1])
         if int(w["op"]) == OPCODE["positive"] and not adds and (out.size <= SMALL or self.scattered(x)):
-            self.constant[out.index] = 0
+            self.constant[out.touched] = 0
             self.rename(out.slots(), x.slots())
             return
         given = [x, View(int(w["b"]), shape, strides[2])][:1 + (w["b"] >= 0)]
@@ -329,7 +327,7 @@ class Listing:
             fresh = fresh[self.constant[fresh] == 1]  # nothing was written there yet
             if len(fresh):
                 self._fill(fresh, time)
-        self.constant[out.index] = 0
+        self.constant[out.touched] = 0
         self.blocks.append(Block("add" if adds else "map", time, reads, [out], op=int(w["op"])))
 
     def _fill(self, slots: Any, time: int) -> None:
@@ -339,8 +337,9 @@ class Listing:
         """
         if slots[-1] - slots[0] != len(slots) - 1:
             raise NotImplementedError("a sum into scattered slots")
-        start = self.allocate([-0.0], known=True)
-        self.blocks.append(Block("fill", time, [View(start, (1,), (0,))], [line(int(slots[0]), len(slots))]))
+        if self.nothing is None:
+            self.nothing = self.allocate([-0.0], known=True)
+        self.blocks.append(Block("fill", time, [View(self.nothing, (1,), (0,))], [line(int(slots[0]), len(slots))]))
 
     def _read_matmul(self, w: Any, time: int) -> None:
         p = [int(z) for z in self.pool[int(w["layout"]):int(w["layout"]) + 13]]
@@ -351,7 +350,7 @@ class Listing:
             return
         x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
         y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
-        self.constant[out.index] = 0
+        self.constant[out.touched] = 0
         self.blocks.append(Block("matmul", time, [x, y], [out]))
 
     def _read_route(self, w: Any, time: int) -> None:
@@ -411,5 +410,5 @@ class Listing:
         outs = p[2 + 2 * n_in:]
         writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
         for view in writes:
-            self.constant[view.index] = 0
+            self.constant[view.touched] = 0
         self.blocks.append(Block("call", time, reads, writes, rule=self.rules[int(w["extra"])]))

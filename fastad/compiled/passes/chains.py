@@ -1,6 +1,7 @@
 """Sums that a loop makes term by term become one instruction, which adds in the same order."""
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -35,5 +36,5 @@ def join_chains(code: Listing, wanted: Any) -> int:
     made = [Block("chain", int(code.time[k]), [View(int(s), (1,), (0,))], [line(int(v), 1)],
                   index=terms[f:f + n]) for k, v, s, f, n in zip(last, sums, start, first, count, strict=True)]
     code.select((member != 1).astype(np.uint8))
-    code.blocks = sorted([*code.blocks, *made], key=lambda block: block.time)
+    code.blocks = sorted([*code.blocks, *made], key=attrgetter("time"))
     return int(np.count_nonzero(member))

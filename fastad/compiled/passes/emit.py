@@ -77,6 +77,7 @@ class Emitter:
         self.image: list[Any] = [np.zeros(1)]
         self.n_slots = 1
         self.scalars: list[Any] = []
+        self.n_scalars = 0
         self.calls: list[Any] = []
         #: The steps that are no blocks, with their numbers.
         self.own = [(k, step) for k, step in enumerate(steps) if isinstance(step, Step)]
@@ -102,8 +103,7 @@ class Emitter:
         """First cells and ends of what keeps together, since somebody looks at it as an array; what is read singly."""
         cells = self.code.cells
         flags, glued, single = [np.zeros(cells.count, np.uint8) for _ in range(3)]
-        blocks = [step for step in self.steps if isinstance(step, Block)]
-        _passes.touched(cells, self.code.inputs, blocks, flags, glued, single)
+        _passes.touched(cells, self.code.inputs, self.steps, flags, glued, single)
         begins = flags.astype(bool)
         ends = begins & (glued == 0)
         begins[1:] &= glued[:-1] == 0
@@ -326,7 +326,7 @@ class Emitter:
         table = np.empty(len(step.out), SCALAR)
         table["op"], table["v"] = step.op, self.spots(step.out)
         table["a"], table["b"] = self.spots(step.operands[0]), self.spots(step.operands[1])
-        first = sum(map(len, self.scalars))
+        first, self.n_scalars = self.n_scalars, self.n_scalars + len(table)
         for at in range(0, len(table), STRETCH):
             self.tables.instruction("scalars", n=min(STRETCH, len(table) - at), first=first + at)
         self.scalars.append(table)

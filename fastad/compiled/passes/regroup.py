@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from operator import attrgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -70,10 +69,12 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> Steps:
                               int(depth[members[0]])))
     lines = len(steps)
     steps += blocks(code)
-    steps.sort(key=attrgetter("depth"))
+    depths = _passes.depths_of(steps)
+    order = np.argsort(depths, kind="stable")
+    steps = [steps[k] for k in order.tolist()]
     if lines:
         put_in_order(code, steps)
-    return with_scalars(code, steps, rest[np.argsort(depth[rest], kind="stable")], depth)
+    return with_scalars(code, steps, depths[order], rest[np.argsort(depth[rest], kind="stable")], depth)
 
 
 def put_in_order(code: Listing, steps: Steps) -> None:
@@ -116,13 +117,13 @@ def blocks(code: Listing) -> Steps:
     return steps
 
 
-def with_scalars(code: Listing, steps: Steps, rest: Any, depth: Any) -> Steps:
+def with_scalars(code: Listing, steps: Steps, depths: Any, rest: Any, depth: Any) -> Steps:
     """Put what is left of the scalar records between the steps, as late as their depth allows them to wait."""
     if not len(rest):
         return steps
     at, done = depth[rest], 0
     out: Steps = []
-    stops = np.append(np.searchsorted(at, [step.depth for step in steps], side="left"), len(rest))
+    stops = np.append(np.searchsorted(at, depths, side="left"), len(rest))
     begins = np.flatnonzero(np.diff(stops, prepend=0))       # the steps before which some are due
     for first, last in pairwise([0, *begins.tolist(), len(steps)]):
         stop = int(stops[first])

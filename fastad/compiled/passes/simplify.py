@@ -1,8 +1,6 @@
 """Constant folding, exact identities and common subexpressions of scalar records."""
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ... import _passes
