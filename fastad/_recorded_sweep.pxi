@@ -478,7 +478,7 @@ cdef class _Recorder(_Partials):
         cdef int64_t *targets = self.buffer(1, l.size)
         cdef int64_t *refs = self.buffer(2, l.size)
         cdef Py_ssize_t k
-        cdef bint same = True
+        cdef bint few
         slots_into(first, l, targets)
         if isinstance(seed, Handle) and recorded(seed):
             h = seed
@@ -494,14 +494,14 @@ cdef class _Recorder(_Partials):
             if isinstance(seed, Handle):
                 seed = values_of(seed)
             flat = np.ascontiguousarray(np.broadcast_to(np.asarray(seed, np.float64), l.shape)).reshape(-1)
-            found = np.unique(np.asarray(flat))
-            if len(found) > 4:
+            few = few_numbers(flat)
+            if not few:
                 h = new_span(self.tape, np.asarray(flat))
             for k in range(l.size):
                 if is_nothing(flat[k]):
                     refs[k] = 0
                 else:
-                    refs[k] = 2 * (h.offset + k) if len(found) > 4 else self.encoded(number(flat[k]))
+                    refs[k] = self.encoded(number(flat[k])) if few else 2 * (h.offset + k)
         return self.scattered(targets, refs, l.size)
 
     cdef object gradient(self, Py_ssize_t first, Layout l, bint exact):
@@ -525,6 +525,22 @@ cdef class _Recorder(_Partials):
             return new_node(self.tape, c.slot, self.tape.n_records - 1, l)
         c = self.emit_dense(c)
         return new_node(self.tape, c.slot, self.tape.n_records - 1, dense(l.ndim, l.dims))
+
+
+cdef bint few_numbers(const double[::1] x) noexcept:
+    """Whether no more than four different numbers are in an array."""
+    cdef double seen[4]
+    cdef Py_ssize_t k, j, n = 0
+    for k in range(x.shape[0]):
+        for j in range(n):
+            if seen[j] == x[k]:
+                break
+        else:
+            if n == 4:
+                return False
+            seen[n] = x[k]
+            n += 1
+    return True
 
 
 cdef Variable flat_variable(Tape tape, object x, Py_ssize_t size):
