@@ -37,12 +37,12 @@ cdef list results_in_regions(Evaluator e, list starts):
 
     A region is either read or written, and as large.
     """
+    cdef const Instruction *ins = <const Instruction *>e.code._instructions
     cdef Py_ssize_t k, slot
     cdef list found = []
-    ins = e.code.instructions
-    written = {int(av) - 2 for av in np.unique(ins["av"][ins["kind"] == K_LINE]) if av >= 2}
+    cdef set written = {ins[k].av - 2 for k in range(len(e.code.instructions)) if ins[k].kind == K_LINE and ins[k].av >= 2}
     for region, shape in [*zip(e.region_of, e.dims), *zip(e.capture_region, e.capture_dims)]:
-        if region >= 0 and (region in written or e.code.regions[region][1] != np.prod(shape, dtype=np.int64)):
+        if region >= 0 and (region in written or e.code.regions[region][1] != prod(shape)):
             bad("a region")
     for k in range(e.n_results):
         slot = e.where[2 * (e.n_inputs + k)]

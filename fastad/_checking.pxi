@@ -1,21 +1,23 @@
 # Whether a program stays within its tables: files are not to be trusted (part of _program.pyx).
 
 def validate(Code code):
-    """Check that no instruction can reach outside of the workspace, the pool or the other tables."""
+    """Check that no instruction can reach outside of the workspace, the pool or the other tables; load what it calls."""
     cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>code.instructions)
+    cdef const Scalar *s = <const Scalar *>PyArray_DATA(<ndarray>code.scalars)
     cdef const int64_t[::1] pool = code.pool
     cdef Uses uses = Uses()
-    cdef Py_ssize_t k = 0, j, count, n_ins = len(code.instructions), n = code.n_slots
+    cdef Py_ssize_t k, j, count, n_ins = len(code.instructions), n = code.n_slots
     if n < 1 or n > MOST or len(code.image) < 1 or len(code.image) > n:
         raise ValueError(f"program: {len(code.image)} values do not fit into {n} slots")
     for slot, size in code.regions:
         within(slot, size, n, "a region")
-    s = code.scalars
-    for slots in [s["v"], s["a"], s["b"]]:
-        if len(s) and (slots.min() < 0 or slots.max() >= n):
+    for k in range(len(code.scalars)):
+        if not (0 <= s[k].v < n and 0 <= s[k].a < n and 0 <= s[k].b < n):
             raise ValueError("program: a scalar instruction reaches outside of the workspace")
-    if len(s) and (s["op"].min() < 1 or s["op"].max() >= OP_COUNT):
-        raise ValueError("program: a scalar instruction has no function")
+        if not 0 < s[k].op < OP_COUNT:
+            raise ValueError("program: a scalar instruction has no function")
+        ensure_loops(s[k].op)
+    k = 0
     while k < n_ins:
         if ins[k].kind == K_RUN:
             count = ins[k].count
@@ -60,6 +62,7 @@ cdef int check_places(const Instruction *p, Py_ssize_t n) except -1:
         bad("an opcode")
     if not 0 <= p.v <= n or p.a > n or p.b > n:
         bad(f"the instruction {KINDS[p.kind]}")
+    ensure_loops(p.op)
     return 0
 
 

@@ -10,13 +10,14 @@ from numpy cimport (
 )
 
 from fastad._instructions cimport (
-    HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction,
+    HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction, Scalar,
     Uses, matrix_bounds, operand_reach, times, view_bounds,
 )
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
 from fastad._tape cimport ensure_loops, execute, execute_parts, from_whole
 from fastad.variable cimport observers
 
+from math import prod
 from time import perf_counter_ns
 
 import numpy as np
@@ -77,6 +78,7 @@ cdef class Code:
     """
 
     def __init__(self, instructions, scalars, pool, image, list calls, Py_ssize_t n_slots, list regions=[]):
+        cdef Py_ssize_t k
         self.instructions = np.ascontiguousarray(instructions, INSTRUCTION)
         self.scalars = np.ascontiguousarray(scalars, SCALAR)
         self.pool = np.ascontiguousarray(pool, np.int64)
@@ -86,9 +88,6 @@ cdef class Code:
         for table in (self.instructions, self.scalars, self.pool, self.image):
             table.setflags(write=False)
         validate(self)
-        for op in np.flatnonzero(np.bincount(np.append(self.scalars["op"], self.instructions["op"]), minlength=1)):
-            if op:
-                ensure_loops(op)
         self.stops = stops(self.instructions)
         self._instructions = PyArray_DATA(<ndarray>self.instructions)
         self.strands = strands(self.instructions, self.scalars)
@@ -98,7 +97,7 @@ cdef class Code:
         self._image = <const double *>PyArray_DATA(<ndarray>self.image)
         self._stops = <const int64_t *>PyArray_DATA(<ndarray>self.stops)
         self.free, self.wide = [], []
-        self.work = int(costs(self.instructions).sum())
+        self.work = sum([cost(<const Instruction *>self._instructions + k) for k in range(len(self.instructions))])
 
     def __repr__(self):
         return f"<code: {len(self.instructions)} instructions over {self.n_slots} slots>"
@@ -300,7 +299,7 @@ cdef class Evaluator:
     """
 
     def __init__(self, Code code, list inputs, list captures, list frozen, guards, expected, list results):
-        cdef Py_ssize_t k, n = code.n_slots
+        cdef Py_ssize_t k, size, n = code.n_slots
         self.code, self.inputs, self.captures, self.frozen = code, inputs, captures, frozen
         self.results = [(shape, np.ascontiguousarray(slots, np.int64)) for shape, slots in results]
         self.guards = np.ascontiguousarray(guards, np.int64)
@@ -310,7 +309,7 @@ cdef class Evaluator:
         self._expected = <const double *>PyArray_DATA(<ndarray>self.expected)
         self.n_inputs, self.n_results = len(inputs), len(results)
         self.dims = [tuple(shape) for _, shape in inputs]
-        self.capture_dims = [np.shape(array) for array, _ in captures]
+        self.capture_dims = [array.shape for array, _ in captures]
         self.lists = []
         self.where = <int64_t *>PyMem_RawMalloc((2 * (self.n_inputs + self.n_results) + 1) * sizeof(int64_t))
         if self.where is NULL:
@@ -319,31 +318,36 @@ cdef class Evaluator:
             raise ValueError("program: guards and their values do not belong together")
         check_slots(self.guards, 0, len(self.guards), n)
         for k, (slot, shape) in enumerate(inputs):
-            size = int(np.prod(shape, dtype=np.int64))
+            size = prod(shape)
             within(slot, size, n, "an input")
             self.where[2 * k], self.where[2 * k + 1] = slot, size
         for array, slot in captures:
             within(slot, array.size, n, "a captured array")
         for k, (shape, slots) in enumerate(self.results):
-            if slots.shape[0] != int(np.prod(shape, dtype=np.int64)):
+            if len(slots) != prod(shape):
                 raise ValueError("program: a result has another shape")
-            check_slots(slots, 0, slots.shape[0], n)
-            breaks = np.flatnonzero(np.diff(slots) != 1) + 1
-            row = len(breaks) == 0
-            self.where[2 * (self.n_inputs + k)] = (slots[0] if slots.shape[0] else 0) if row else -1
-            self.where[2 * (self.n_inputs + k) + 1] = slots.shape[0]
-            if not row and len(breaks) * 8 < slots.shape[0]:      # a few stretches
-                starts = np.concatenate([[0], breaks])
-                lengths = np.diff(np.append(starts, slots.shape[0]))
-                self.where[2 * (self.n_inputs + k)] = -2
-                self.lists.append(np.ascontiguousarray(np.stack([slots[starts], lengths], axis=1)))
-            else:
-                self.lists.append(None if row else slots)
+            check_slots(slots, 0, len(slots), n)
+            self._note_result(slots, self.where + 2 * (self.n_inputs + k))
         starts = [slot for slot, _ in code.regions]
-        self.region_of = [starts.index(slot) if slot in starts and np.prod(shape) else -1 for slot, shape in inputs]
+        self.region_of = [starts.index(slot) if slot in starts and prod(shape) else -1 for slot, shape in inputs]
         self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
         self.result_region = results_in_regions(self, starts)
         self.direct = any(region >= 0 for region in self.result_region)
+
+    cdef int _note_result(self, ndarray slots, int64_t *where) except -1:
+        """Note how a result is copied out: in a row, in a few stretches, or slot by slot."""
+        cdef const int64_t *slot = <const int64_t *>PyArray_DATA(slots)
+        cdef Py_ssize_t k, n = PyArray_DIM(slots, 0), breaks = 0
+        for k in range(1, n):
+            breaks += slot[k] != slot[k - 1] + 1
+        where[0], where[1] = (slot[0] if n else 0) if breaks == 0 else -1, n
+        if breaks and breaks * 8 < n:
+            starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1])
+            lengths = np.diff(np.append(starts, n))
+            where[0] = -2
+            slots = np.ascontiguousarray(np.stack([slots[starts], lengths], axis=1))
+        self.lists.append(slots if breaks else None)
+        return 0
 
     def in_parts(self, list windows):
         """Execute some instructions part by part from now on; not while another thread uses the evaluator."""

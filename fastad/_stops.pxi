@@ -12,19 +12,20 @@ def strands(instructions, scalars):
 
     Those of a stretch begin at 5 * first, which leaves enough for each, since no two overlap; 0 is the end.
     """
-    stretches = instructions[(instructions["kind"] == 0) & (instructions["n"] > 0)]
-    stretches = stretches[np.argsort(stretches["first"])]
-    first, count = stretches["first"].copy(), stretches["n"].copy()
-    if np.any(first < np.append(0, first + count)[:len(first)]):
-        raise ValueError("program: stretches of scalar instructions overlap")
-    cdef const int64_t[::1] firsts = first, counts = count
-    cdef int32_t[::1] out = np.zeros(5 * len(scalars) + 1, np.int32)
-    cdef int32_t[::1] room = np.empty((8 + FA_SPREAD) * count.max(initial=0) + 1, np.int32)
+    cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>instructions)
     cdef const fa_scalar_instruction *p = <const fa_scalar_instruction *>PyArray_DATA(<ndarray>scalars)
-    cdef Py_ssize_t k
-    with nogil:
-        for k in range(counts.shape[0]):
-            make_strands(p + firsts[k], counts[k], &room[0], &out[5 * firsts[k]])
+    cdef Py_ssize_t k, most = 0, end = 0, first, count
+    cdef list stretches = sorted([(ins[k].first, ins[k].n) for k in range(len(instructions))
+                                  if ins[k].kind == K_SCALARS and ins[k].n > 0])
+    for first, count in stretches:
+        if first < end:
+            raise ValueError("program: stretches of scalar instructions overlap")
+        end, most = first + count, max(most, count)
+    cdef int32_t[::1] out = np.zeros(5 * len(scalars) + 1, np.int32)
+    cdef int32_t[::1] room = np.empty((8 + FA_SPREAD) * most + 1, np.int32)
+    for first, count in stretches:
+        with nogil:
+            make_strands(p + first, count, &room[0], &out[5 * first])
     return out.base
 
 
@@ -34,10 +35,9 @@ cdef inline Py_ssize_t advance(Code code, Py_ssize_t first, Py_ssize_t last, Wor
                    space.regions if space.lanes == 1 else NULL)
 
 
-def costs(instructions):
-    """How many numbers each instruction computes; the lines of a run go with it."""
-    count = np.where(np.isin(instructions["kind"], [2, 11]), 0, np.maximum(instructions["count"], 1))
-    return np.maximum(instructions["n"] * count, 1)
+cdef inline int64_t cost(const Instruction *q) noexcept nogil:
+    """How many numbers an instruction computes; the lines of a run go with it."""
+    return 1 if is_line(q) else max(times(q.n, max(q.count, <int64_t>1)), <int64_t>1)
 
 
 def stops(instructions, ready=(), windows=()):
@@ -46,34 +46,36 @@ def stops(instructions, ready=(), windows=()):
     That is 0 (signals), 1 (a call), or 2 and how many guards are to be looked at; `ready` says for each guard after how many
     instructions it can be, and rises. -1 and lower: the way to the next stop is the first, second... window.
     """
-    cost = costs(instructions)
-    rows, work, unchecked, checked, past = [], 0, 0, 0, 0
-    begins = {window.first: number for number, window in enumerate(windows)}
-    for k, kind in enumerate(instructions["kind"].tolist()):
-        if kind == 2 or kind == 11 or k < past:       # the lines of a run go with it
+    cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>instructions)
+    cdef Py_ssize_t k, n = len(instructions), past = 0, checked = 0, n_ready = len(ready)
+    cdef int64_t work = 0, unchecked = 0
+    cdef list rows = []
+    cdef dict begins = {window.first: number for number, window in enumerate(windows)}
+    for k in range(n):
+        if is_line(ins + k) or k < past:              # the lines of a run go with it
             continue
         if past == k > 0:
             rows += [k, 1, 0]
             work = 0
-        if k in begins:
+        if begins and k in begins:
             past = windows[begins[k]].last
-            rows += [k, work > SHORT, -1 - begins[k]]
+            rows += [k, work > SHORT, -1 - <Py_ssize_t>begins[k]]
             unchecked, work = CHECK + 1, LONG
             continue
-        if unchecked > CHECK and checked < len(ready) and ready[checked] <= k:
+        if unchecked > CHECK and checked < n_ready and ready[checked] <= k:
             checked = int(np.searchsorted(ready, k, side="right"))
             rows += [k, work > SHORT, 2 + checked]
             work = unchecked = 0
-        if kind == 9 and not instructions["op"][k]:
+        if ins[k].kind == K_CALL and not ins[k].op:
             rows += [k, work > SHORT, 1]
             work = 0
             continue
         if work > LONG:
             rows += [k, 1, 0]
             work = 0
-        work += int(cost[k])
-        unchecked += int(cost[k])
-    rows += [len(instructions), work > SHORT, 0]
+        work += cost(ins + k)
+        unchecked += cost(ins + k)
+    rows += [n, work > SHORT, 0]
     return np.array(rows, np.int64)
 
 
