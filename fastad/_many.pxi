@@ -11,6 +11,15 @@ cdef struct Input:
     Py_ssize_t slot, size, step       # elements of one row, and how far apart the rows are; 0: all share one
 
 
+cdef struct Found:
+    double *x                         # of each fit: n numbers
+    double *jac
+    double *fun                       # one
+    int64_t *nit
+    int64_t *nfev
+    int64_t *reason
+
+
 cdef void put(double *w, Py_ssize_t lanes, Py_ssize_t l, Py_ssize_t slot, Py_ssize_t size, const double *x) noexcept nogil:
     """Write numbers into one lane."""
     cdef Py_ssize_t i
@@ -46,7 +55,7 @@ cdef void take_gradient(Port port, Workspace space, Py_ssize_t l, double *g) noe
 
 
 def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dict out, Py_ssize_t begin, Py_ssize_t end,
-         Py_ssize_t lanes, unsigned char[::1] cancel):
+         Py_ssize_t lanes, unsigned char[::1] cancel, watch):
     """Fits [begin, end), `lanes` of them side by side, without the GIL; where one ends, the next begins.
 
     Parameters
@@ -59,10 +68,12 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     starts : array
         The vectors to start at, a row each.
     out : dict
-        Arrays to be filled, with a row for each fit: x, fun, jac, nit, nfev, reason; left: 1 where a fit would go on on
-        another branch of the function, and has to be done otherwise.
+        Arrays to be filled, with a row for each fit that began: x, fun, jac, nit, nfev, reason (-1: it has not ended);
+        left: 1 where a fit would go on on another branch of the function, and has to be done otherwise.
     cancel : array of one uint8
-        Another thread sets it to end this call early.
+        Whoever sets it ends this call early; how far the fits have come is written down.
+    watch : callable
+        Called with `cancel` now and then.
 
     Returns
     -------
@@ -73,6 +84,7 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     cdef double[::1] fun = out["fun"]
     cdef int64_t[::1] nit = out["nit"], nfev = out["nfev"], reason = out["reason"]
     cdef unsigned char[::1] left = out["left"]
+    cdef Found found
     cdef Py_ssize_t rows = starts.shape[0], n = like.fit.n, l, k, next_row, active = 0, size, done = 0
     cdef Evaluator evaluator = port.evaluator
     cdef Code code = evaluator.code
@@ -88,6 +100,8 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     for name, array in out.items():
         if len(array) != rows or array.ndim > 1 and array.shape[1] != n:
             raise ValueError(f"many: the array for {name} has another shape")
+    found.x, found.jac, found.fun = &x[0, 0], &jac[0, 0], &fun[0]
+    found.nit, found.nfev, found.reason = &nit[0], &nfev[0], &reason[0]
     space = code.workspace(lanes)
     if evaluator.load_captures_of_rows(space) == -2:
         return False
@@ -102,8 +116,10 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
             if port.first <= k < port.first + port.parts:
                 continue
             array, shape = port.leaves[k], tuple(evaluator.dims[k])
-            if np.shape(array) != ((rows,) + shape if stacked[k] else shape) or array.dtype != np.float64 or not array.flags.c_contiguous:
-                raise ValueError(f"many: argument {k} has to be a float64 array in C order of shape {shape}, for each row if stacked")
+            if np.shape(array) != ((rows,) + shape if stacked[k] else shape) or array.dtype != np.float64 \
+                    or not array.flags.c_contiguous:
+                raise ValueError(f"many: argument {k} has to be a float64 array in C order of shape {shape}, for each "
+                                 "row if stacked")
             inputs[k].data = <const double *>PyArray_DATA(<ndarray>array)
             inputs[k].slot, inputs[k].size = evaluator.where[2 * k], evaluator.where[2 * k + 1]
             inputs[k].step = inputs[k].size if stacked[k] else 0
@@ -112,7 +128,8 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
                 lane[l].fit = like.fit
                 lane[l].fit.log[0] = lane[l].fit.places = NULL
                 fit_place(&lane[l].fit, memory + l * size)
-                enter(&lane[l], l, min(begin + l, end - 1), &starts[min(begin + l, end - 1), 0], space, inputs, evaluator.n_inputs)
+                k = min(begin + l, end - 1)
+                enter(&lane[l], l, k, &starts[k, 0], space, inputs, evaluator.n_inputs)
                 lane[l].on = begin + l < end          # a lane too many computes with what another has
                 place_vector(port, space, l, lane[l].fit.y)
                 active += lane[l].on
@@ -129,8 +146,7 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
                         take_gradient(port, space, l, s.gy)
                         tell(s, space.w[port.slots[0] * lanes + l])
                     if s.phase == DONE:
-                        store(s, &x[lane[l].row, 0], &fun[lane[l].row], &jac[lane[l].row, 0])
-                        nit[lane[l].row], nfev[lane[l].row], reason[lane[l].row] = s.nit, s.nfev, <int64_t>s.reason
+                        store(&lane[l], &found)
                         if next_row == end:
                             lane[l].on = False
                             active -= 1
@@ -145,7 +161,12 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
                         break
                     with gil:
                         PyErr_CheckSignals()
+                        watch(cancel.base)
     finally:
+        if lane is not NULL:
+            for l in range(lanes):
+                if lane[l].on:
+                    store(&lane[l], &found)
         PyMem_RawFree(memory)
         PyMem_RawFree(lane)
         PyMem_RawFree(inputs)
@@ -158,8 +179,13 @@ cdef bint has_failed(Workspace space, Py_ssize_t l) noexcept with gil:
     return l in space.errors
 
 
-cdef void store(const Fit *s, double *x, double *f, double *g) noexcept nogil:
-    """The best point of a fit."""
-    memcpy(x, s.x if s.best_here else s.best_x, s.n * sizeof(double))
-    memcpy(g, s.g if s.best_here else s.best_g, s.n * sizeof(double))
-    f[0] = s.f if s.best_here else s.best_f
+cdef void store(const Lane *lane, const Found *found) noexcept nogil:
+    """Write down the best point of a fit, if there is one, and how far it has come."""
+    cdef const Fit *s = &lane.fit
+    cdef Py_ssize_t row = lane.row
+    if s.nfev == 0:
+        return
+    memcpy(found.x + row * s.n, s.x if s.best_here else s.best_x, s.n * sizeof(double))
+    memcpy(found.jac + row * s.n, s.g if s.best_here else s.best_g, s.n * sizeof(double))
+    found.fun[row] = s.f if s.best_here else s.best_f
+    found.nit[row], found.nfev[row], found.reason[row] = s.nit, s.nfev, <int64_t>s.reason

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["in_threads"]
 
+#: So many seconds between two looks at what the caller watches.
+WAIT = 0.02
 
-def in_threads(work: Callable[[tuple[int, int], NDArray[np.uint8]], Any], rows: int, size: int, threads: int) -> None:
+
+def in_threads(work: Callable[[tuple[int, int], NDArray[np.uint8]], Any], rows: int, size: int, threads: int,
+               watch: Callable[[NDArray[np.uint8]], Any] | None = None) -> None:
     """Split rows among threads.
 
     Parameters
@@ -25,6 +29,8 @@ def in_threads(work: Callable[[tuple[int, int], NDArray[np.uint8]], Any], rows: 
         Rows that stay together: every part but the last is a multiple of it, for any number of threads.
     threads : int
         How many threads, the caller's among them.
+    watch : callable, optional
+        ``watch(cancel)`` is called now and then while the caller's has nothing to do but wait for the others.
     """
     cancel = np.zeros(1, np.uint8)
     groups = -(-rows // size)
@@ -34,12 +40,14 @@ def in_threads(work: Callable[[tuple[int, int], NDArray[np.uint8]], Any], rows: 
         for part in parts:
             work(part, cancel)
         return
-    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds, and most programs do without
+    from concurrent.futures import ThreadPoolExecutor, wait  # takes milliseconds, and most programs do without
 
     with ThreadPoolExecutor(len(parts) - 1) as pool:
         try:
             waiting = [pool.submit(work, part, cancel) for part in parts[1:]]
             work(parts[0], cancel)                    # where signals arrive
+            while watch is not None and wait(waiting, WAIT).not_done:
+                watch(cancel)
             for other in waiting:
                 other.result()
         except BaseException:

@@ -263,7 +263,7 @@ def test_progress_without_tqdm(capsys, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_tqdm)
     fa.minimize(lambda x: -quad(x), np.zeros(2), lr=0.05, max_iter=50, progress=True, maximize=True)
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1 and "iteration 1, fun=-" in lines[0]
+    assert len(lines) == 1 and "iteration 1 of 50, fun=-" in lines[0]
 
 
 # ---- misuse ------------------------------------------------------------------------------------------------

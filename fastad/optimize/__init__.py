@@ -5,6 +5,7 @@
                 C (``fastad/_rules.pxi``, ``_iterations.pxi``, ``_descent.pyx``)
 ``schedules``   step lengths by iteration
 ``newton``      the steps of newton-cg
+``plan``        what the arguments of both ask for
 ``objective``   the function as the iterations take it; compiled ones without Python
 ``driver``      the iterations as Python drives them, and why they end
 ``batches``     minibatches

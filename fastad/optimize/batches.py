@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from .checks import checked_count
 from .driver import CALLBACK, RISE, Outcome, ending, interrupted
 from .form import Form
 from .objective import Objective, Replayed, objective_of
+from .plan import Plan
 
 if TYPE_CHECKING:
     from .._typing import Array
@@ -31,17 +32,17 @@ class Data:
     [2, 2, 1]
     """
 
-    def __init__(self, data: Any, batch_size: Any, shuffle: Any) -> None:
+    def __init__(self, data: Any, batch_size: Any, shuffle: Any, who: str = "minimize") -> None:
         arrays = [data] if isinstance(data, np.ndarray) else data
         if not isinstance(arrays, (list, tuple)) or not arrays:
-            raise ValueError(f"minimize: data={type(data).__name__}; an array or a sequence of arrays is needed")
+            raise ValueError(f"{who}: data={type(data).__name__}; an array or a sequence of arrays is needed")
         self.arrays = tuple([np.ascontiguousarray(array) for array in arrays])
         rows = {len(array) if array.ndim else 0 for array in self.arrays}
         if len(rows) != 1 or 0 in rows:
             shapes = ", ".join([str(np.shape(array)) for array in arrays])
-            raise ValueError(f"minimize: data has arrays of shapes {shapes}; they need one number of rows, at least 1")
+            raise ValueError(f"{who}: data has arrays of shapes {shapes}; they need one number of rows, at least 1")
         self.rows = rows.pop()
-        self.size = min(self.rows, checked_count("batch_size", 32 if batch_size is None else batch_size, 1))
+        self.size = min(self.rows, checked_count(who, "batch_size", 32 if batch_size is None else batch_size, 1))
         self.steps = -(-self.rows // self.size)
         self.order: np.random.Generator | None = None
         if shuffle is True:
@@ -49,7 +50,7 @@ class Data:
         elif isinstance(shuffle, np.random.Generator):
             self.order = shuffle
         elif shuffle is not None and shuffle is not False:
-            self.order = np.random.default_rng(checked_count("shuffle", shuffle))
+            self.order = np.random.default_rng(checked_count(who, "shuffle", shuffle))
 
     def epoch(self) -> Iterator[tuple[Array, ...]]:
         """All batches."""
@@ -109,21 +110,17 @@ class Walk:
         self.places.append(self.x)
 
 
-def descend_batches(f: Any, form: Form, args: Any, data: Any, chosen: tuple[Any, dict[str, Any]],
-                    lengths_for: Callable[[int], Any], limits: dict[str, Any], bounds: Any, report: Any, accept: Any,
-                    batch_size: Any, epochs: Any, shuffle: Any) -> Result:
-    """Descend by minibatches; the arguments are those of `minimize`, checked where not named here.
-
-    `chosen` are the method and the options of its rule; `lengths_for` gives the step lengths for so many steps.
-    """
-    kind, rule = chosen
-    if kind.accept is not None or accept is not None:
-        raise ValueError("minimize: minibatches take every step, since values of different batches say nothing of "
+def descend_batches(f: Any, form: Form, args: Any, data: Any, plan: Plan, report: Any, accept: Any, batch_size: Any,
+                    epochs: Any, shuffle: Any) -> Result:
+    """Descend by minibatches; the arguments are those of `minimize`."""
+    limits, bounds = plan.limits, plan.bounds
+    if plan.method.accept is not None or accept is not None:
+        raise ValueError(f"{form.name}: minibatches take every step, since values of different batches say nothing of "
                          "each other: a first-order method and accept=None are needed")
-    rows = Data(data, batch_size, shuffle)
-    epochs = checked_count("epochs", 10 if epochs is None else epochs)
-    lengths = lengths_for(rows.steps * epochs)
-    update, sign = Update(kind.kind, form.start.size, **rule), limits["sign"]
+    rows = Data(data, batch_size, shuffle, form.name)
+    epochs = checked_count(form.name, "epochs", 10 if epochs is None else epochs)
+    lengths = plan.lengths_for(rows.steps * epochs)
+    update, sign = Update(plan.kind, form.start.size, **plan.rule), limits["sign"]
     function, walk = Batches(f, form, tuple(args)), Walk()
     start: Array = form.start if bounds is None else np.clip(form.start, *bounds)
 
@@ -157,7 +154,7 @@ def descend_batches(f: Any, form: Form, args: Any, data: Any, chosen: tuple[Any,
             with np.errstate(all="ignore"):
                 outcome = run(start)
         except KeyboardInterrupt:
-            outcome = interrupted(walk.nit)
+            outcome = interrupted(f"iteration {walk.nit + 1}")
     columns = np.array(walk.rows).reshape(-1, 4)
     history = dict(zip(("fun", "grad_norm", "step", "time"), columns.T.copy(), strict=True))
     history.update(zip(("batch_fun", "batch_grad_norm"), np.array(walk.steps).reshape(-1, 2).T.copy(), strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .driver import CALLBACK, Outcome, interrupted
+from .driver import CALLBACK, Outcome, interrupted, timed_out
 from .form import Form
 from .objective import Objective
 from .wiring import solve, wired_constraints
@@ -20,8 +20,6 @@ __all__ = ["scipy_descent"]
 
 #: SciPy's methods that stop at a norm of the gradient, by the option ``gtol``.
 GTOL = ("cg", "bfgs", "l-bfgs-b", "tnc", "trust-ncg", "trust-krylov", "trust-exact", "dogleg", "trust-constr")
-#: What a callback, or the time, stops with.
-TIME = Outcome(False, 7, "max_time={:g} seconds have passed")
 
 
 class Stop(Exception):  # noqa: N818  (no error)
@@ -50,7 +48,7 @@ class Watched:
     def value_and_grad(self, x: Array) -> tuple[float, Array]:
         """Value and gradient; the best point within the bounds is remembered."""
         if time.perf_counter() - self.began > self.max_time:
-            self.outcome = TIME._replace(message=TIME.message.format(self.max_time))
+            self.outcome = timed_out(self.max_time)
             raise Stop
         port = self.objective.port
         found = None if port is None else port(x)
@@ -67,9 +65,6 @@ class Watched:
 
     def hvp(self, x: Array, p: Array) -> Array:
         """The Hessian times a vector."""
-        if self.objective.hvp is None:
-            raise ValueError("minimize: this method of SciPy's needs products with the Hessian, which a function with "
-                             "jac=True does not give")
         product: Array = self.sign * self.objective.hvp(x, p)
         return product
 
@@ -139,7 +134,7 @@ def scipy_descent(name: str, objective: Objective, form: Form, limits: dict[str,
         except Stop:
             outcome = watched.outcome
         except KeyboardInterrupt:
-            outcome = interrupted(watched.nit)
+            outcome = interrupted(f"iteration {watched.nit + 1}")
         except (optimize.OptimizeWarning, RuntimeWarning) as error:
             raise ValueError(f"minimize: method 'scipy:{name}': {error}; scipy.optimize.show_options('minimize', "
                              f"{name!r}) shows its options") from None

@@ -1,4 +1,4 @@
-"""The arguments of `minimize`, checked: each error names the argument, what was given and what is allowed."""
+"""Arguments, checked: each error names the function that was called (`who`), the argument, and what is allowed."""
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 __all__ = ["checked_bounds", "checked_callback", "checked_count", "checked_limit"]
 
 
-def checked_count(name: str, value: Any, low: int = 0) -> int:
+def checked_count(who: str, name: str, value: Any, low: int = 0) -> int:
     """A whole number.
 
     Examples
     --------
-    >>> checked_count("max_iter", -1)
+    >>> checked_count("minimize", "max_iter", -1)
     Traceback (most recent call last):
     ValueError: minimize: max_iter=-1, a whole number from 0 up is needed
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
-        raise ValueError(f"minimize: {name}={value!r}, a whole number from {low} up is needed")
+        raise ValueError(f"{who}: {name}={value!r}, a whole number from {low} up is needed")
     return int(value)
 
 
-def checked_limit(name: str, value: Any, none: float) -> float:
+def checked_limit(who: str, name: str, value: Any, none: float) -> float:
     """A number from 0 up; None stands for `none`."""
     if value is None:
         return none
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) or not value >= 0:
-        raise ValueError(f"minimize: {name}={value!r}, a number from 0 up is needed")
+        raise ValueError(f"{who}: {name}={value!r}, a number from 0 up is needed")
     return float(value)
 
 
-def checked_callback(callback: Any) -> None:
+def checked_callback(who: str, callback: Any) -> None:
     """A function or None."""
     if callback is not None and not callable(callback):
-        raise ValueError(f"minimize: callback={callback!r}, a function is needed")
+        raise ValueError(f"{who}: callback={callback!r}, a function is needed")
 
 
 def checked_bounds(bounds: Any, form: Form) -> tuple[Array, Array] | None:
@@ -64,8 +64,8 @@ def checked_bounds(bounds: Any, form: Form) -> tuple[Array, Array] | None:
         else:
             low, high = np.broadcast_to(made.lb, n), np.broadcast_to(made.ub, n)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"minimize: bounds={bounds!r}; a pair (low, high) for each entry of a vector, for each number "
-                         f"or array of a container, or scipy.optimize.Bounds is needed: {error}") from None
+        raise ValueError(f"{form.name}: bounds={bounds!r}; a pair (low, high) for each entry of a vector, for each "
+                         f"number or array of a container, or scipy.optimize.Bounds is needed: {error}") from None
     if not np.all(low <= high):
-        raise ValueError(f"minimize: bounds={bounds!r}; the low ones must not be above the high ones, nor nan")
+        raise ValueError(f"{form.name}: bounds={bounds!r}; the low ones must not be above the high ones, nor nan")
     return np.array(low, np.float64), np.array(high, np.float64)

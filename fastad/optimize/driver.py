@@ -14,7 +14,7 @@ from .objective import Objective, free_entries
 if TYPE_CHECKING:
     from .._typing import Array
 
-__all__ = ["ENDS", "Outcome", "descend", "ending"]
+__all__ = ["CALLBACK", "ENDS", "Outcome", "descend", "ending", "interrupted", "timed_out"]
 
 #: So many seconds of iterations in C, then signals and the progress bar have their turn.
 INTERVAL = 0.02
@@ -56,9 +56,14 @@ def ending(reason: int, f: float, norm: float, nit: int, limits: dict[str, Any])
     return end._replace(message=end.message.format(value=f, norm=norm, nit=nit, what=what, when=when, **limits))
 
 
-def interrupted(nit: int) -> Outcome:
+def timed_out(seconds: float) -> Outcome:
+    """The outcome where the time ends what others iterate."""
+    return Outcome(False, 7, f"max_time={seconds:g} seconds have passed")
+
+
+def interrupted(where: str) -> Outcome:
     """The outcome after Ctrl-C."""
-    return Outcome(False, 6, f"interrupted in iteration {nit + 1}; the best point so far is returned")
+    return Outcome(False, 6, f"interrupted in {where}; the best point so far is returned")
 
 
 def descend(descent: Descent, objective: Objective, limits: dict[str, Any],
@@ -99,15 +104,11 @@ def descend(descent: Descent, objective: Objective, limits: dict[str, Any],
                     descent.give_up()
                     return CALLBACK
     except KeyboardInterrupt:
-        return interrupted(descent.nit)
+        return interrupted(f"iteration {descent.nit + 1}")
     value = limits["sign"] * descent.f
     return ending(descent.reason, value, descent.norm, descent.nit, limits)
 
 
 def product_of(objective: Objective, x: Array, sign: float) -> Callable[[Array], Array]:
-    """The Hessian at x times a vector."""
-    if objective.hvp is None:
-        raise ValueError("minimize: method='newton-cg' needs products with the Hessian, which a function with jac=True "
-                         "does not give; leave jac to fastad, or take method='lbfgs'")
-    hvp = objective.hvp
-    return lambda p: sign * hvp(x, p)
+    """The Hessian at x times a vector, of what goes down."""
+    return lambda p: sign * objective.hvp(x, p)

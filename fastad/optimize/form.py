@@ -24,8 +24,8 @@ class Form:
     ----------
     x0 : number, array_like or nested container
         What is optimised. A list of nothing but numbers is a vector, as for SciPy.
-    name : str
-        Who asks, for messages.
+    name, argument : str
+        Who asks, and what x0 is called there, for messages.
 
     Examples
     --------
@@ -36,18 +36,19 @@ class Form:
     np.float64(3.0)
     """
 
-    def __init__(self, x0: Any, name: str = "minimize") -> None:
-        self.name = name
+    def __init__(self, x0: Any, name: str = "minimize", argument: str = "x0") -> None:
+        self.name, self.argument = name, argument
         if type(x0) is list and x0 and all(isinstance(x, (int, float, np.number)) for x in x0):
             x0 = np.asarray(x0)
         self.tree = x0
         self.leaves, self.rebuild = flatten(x0)
         for leaf in self.leaves:
-            refuse_masked(leaf, f"{name}: x0")
+            refuse_masked(leaf, f"{name}: {argument}")
         arrays = [np.asarray(leaf) for leaf in self.leaves]
         for a in arrays:
             if a.dtype.kind not in "fiu":
-                raise ValueError(f"{name}: x0 has an entry of dtype {a.dtype}; real numbers and arrays are needed")
+                raise ValueError(f"{name}: {argument} has an entry of dtype {a.dtype}; real numbers and arrays are "
+                                 "needed")
         self.shapes = [a.shape for a in arrays]
         self.dtypes = [a.dtype if a.dtype.kind == "f" else np.dtype(np.float64) for a in arrays]
         self.sizes = [a.size for a in arrays]
@@ -110,4 +111,4 @@ class Form:
             return self.vector([np.broadcast_to(none if leaf is None else leaf, shape)
                                 for leaf, shape in zip(leaves, self.shapes, strict=True)])
         except (ValueError, TypeError) as error:
-            raise ValueError(f"{self.name}: {what} does not fit x0: {error}") from None
+            raise ValueError(f"{self.name}: {what} does not fit {self.argument}: {error}") from None

@@ -1,23 +1,25 @@
 """Thousands of small independent fits side by side."""
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._descent import Descent, Port, many
+from .._descent import Port, many
 from .._threads import in_threads
 from ..compiled import Compiled, compile
 from ..compiled.batch import lanes_for
+from ..errors import refuse_masked
 from ..tree import flatten
-from .checks import checked_bounds, checked_count, checked_limit
-from .driver import ENDS, descend
+from .checks import checked_callback, checked_count
+from .driver import CALLBACK, ENDS, Outcome, descend, interrupted, timed_out
 from .form import Form
-from .methods import ACCEPT, METHODS, number, options_of
-from .minimize import search_of
 from .objective import Replayed, objective_of
-from .schedules import lengths_of, schedule_options
+from .plan import Plan, limits_of
+from .progress import Show, progress_display, stops
 
 if TYPE_CHECKING:
     from .._typing import Array
@@ -30,12 +32,13 @@ def minimize_many(f: Callable[..., Any], X0: Any, args: tuple[Any, ...] = (), me
                   in_axes: Any = 0, threads: int = 1, lr: float | Callable[[int], float] | None = None,
                   schedule: str | Callable[[int], float] | None = None, accept: str | None = None, bounds: Any = None,
                   clip_norm: float | None = None, clip_value: float | None = None, max_iter: int = 1000,
-                  tol: float = 1e-6, ftol: float | None = None, xtol: float | None = None, maximize: bool = False,
-                  **options: Any) -> Result:
+                  tol: float = 1e-6, ftol: float | None = None, xtol: float | None = None,
+                  max_time: float | None = None, maximize: bool = False,
+                  callback: Callable[[Result], Any] | None = None, progress: bool = False, **options: Any) -> Result:
     """Minimise a function from many starts, or with many data sets: a fit for each row, all independent.
 
     The fits run side by side without Python, each until it stops by itself; one that ends makes room for the next.
-    Results do not depend on the number of threads.
+    Results do not depend on the number of threads, unless something stops them all: the time, the callback, Ctrl-C.
 
     Parameters
     ----------
@@ -53,12 +56,21 @@ def minimize_many(f: Callable[..., Any], X0: Any, args: tuple[Any, ...] = (), me
         Among how many threads the rows are split.
     lr, schedule, accept, bounds, clip_norm, clip_value, max_iter, tol, ftol, xtol, maximize, **options
         As for `minimize`; `bounds` are those of one row, the same for all.
+    max_time : float, optional
+        Stop all fits after so many seconds.
+    callback : callable, optional
+        Called about ten times a second, and at the end, with an OptimizeResult: ``done`` fits of ``total`` have ended;
+        ``success`` and ``fun`` have an entry for each row, False and nan for one that has not ended. Returning True, or
+        raising StopIteration, stops all fits.
+    progress : bool
+        Show a progress bar (tqdm, if installed; else a line on stderr now and then).
 
     Returns
     -------
     scipy.optimize.OptimizeResult
         Of each fit the best point seen: ``x`` and ``jac`` in the form of `X0`, ``fun``, ``nit``, ``nfev``, ``success``
-        and ``status`` (as of `minimize`) as arrays with an entry for each row; ``message``.
+        and ``status`` (as of `minimize`) as arrays with an entry for each row; ``message``. A fit that had not begun
+        when all were stopped has its start, and nan for value and gradient.
 
     Raises
     ------
@@ -84,27 +96,86 @@ def minimize_many(f: Callable[..., Any], X0: Any, args: tuple[Any, ...] = (), me
     (np.True_, (3,))
     """
     fits = Fits(f, X0, args, in_axes)
-    threads = checked_count("threads", threads, 1)
-    limits: dict[str, Any] = {"max_iter": checked_count("max_iter", max_iter), "tol": checked_limit("tol", tol, 0.0),
-                              "ftol": checked_limit("ftol", ftol, -1.0), "xtol": checked_limit("xtol", xtol, -1.0),
-                              "max_time": np.inf, "sign": -1.0 if maximize else 1.0}
-    rule, chosen = options_of(method, options, schedule_options(schedule))
-    kind, sides = METHODS[method], checked_bounds(bounds, fits.form)
-    if kind.kind == "outside":
-        raise ValueError(f"minimize_many: method={method!r} is not for many fits; first-order methods and 'lbfgs' are")
-    accept = search_of(method, accept, sides)
-    base = kind.lr if lr is None else lr if callable(lr) else number("lr", lr)
-    rule.update({name: number(name, value) for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value))
-                 if value is not None}, lr=1.0 if callable(base) else base)
-    spectral = method == "gd" and lr is None and schedule is None and accept in ("armijo", "wolfe")
-    lengths = lengths_of(base, schedule, chosen, limits["max_iter"])
+    who = fits.form.name
+    threads = checked_count(who, "threads", threads, 1)
+    checked_callback(who, callback)
+    limits = limits_of(who, max_iter, tol, ftol, xtol, max_time, maximize)
+    seconds, limits["max_time"] = limits["max_time"], np.inf                # of all fits together
+    if isinstance(method, str) and (method == "newton-cg" or method.startswith("scipy:")):
+        raise ValueError(f"{who}: method={method!r} is not for many fits; first-order methods and 'lbfgs' are")
+    plan = Plan(fits.form, limits, method, options, lr=lr, schedule=schedule, accept=accept, bounds=bounds,
+                clip_norm=clip_norm, clip_value=clip_value)
+    watch = Watch(who, fits.rows, callback, progress, seconds, limits["sign"])
+    return fits.result(fits.run(plan, threads, watch), limits["sign"], watch.stopped)
 
-    def start(x: Array) -> Descent:
-        return Descent(x, "spectral" if spectral else kind.kind, rule, accept=ACCEPT[accept], bounds=sides,
-                       lengths=lengths, **limits)
 
-    out = fits.run(start, limits, threads)
-    return fits.result(out, limits["sign"])
+def rows_of(X0: Any) -> Any:
+    """Starts; a list of nothing but numbers, or of lists of them, is an array, as for NumPy."""
+    if type(X0) is list and all(isinstance(x, (int, float, np.number)) for x in flatten(X0)[0]):
+        try:
+            return np.array(X0)
+        except ValueError:
+            raise ValueError("minimize_many: X0 is a list of rows of different lengths") from None
+    return X0
+
+
+class Watch:
+    """What the caller sees of the fits while they run, about ten times a second, and whether to stop them all.
+
+    It is called from any thread with the flag that ends the work of each; the thread that made it does the showing.
+    """
+
+    INTERVAL = 0.1
+
+    def __init__(self, who: str, total: int, callback: Any, progress: bool, seconds: float, sign: float) -> None:
+        self.total, self.callback, self.seconds, self.sign = total, callback, seconds, sign
+        self.show: Show | None = None
+        self.close: Callable[[], None] = lambda: None
+        if progress:
+            self.show, self.close = progress_display(who, total, "fit")
+        self.thread, self.began = threading.get_ident(), time.perf_counter()
+        self.due = self.began + self.INTERVAL
+        #: Why all were stopped.
+        self.stopped: Outcome | None = None
+        #: What has been found of each fit, and of some in arrays of their own: which, and these.
+        self.out: dict[str, Any] = {}
+        self.some: tuple[Any, dict[str, Any]] = slice(0), {}
+
+    def __call__(self, cancel: Any) -> bool:
+        """Whether to stop; sets the flag if so."""
+        now = time.perf_counter()
+        if self.stopped is None and now - self.began > self.seconds:
+            self.stopped = timed_out(self.seconds)
+        if self.stopped is None and now >= self.due and threading.get_ident() == self.thread:
+            self.look()
+            self.due = time.perf_counter() + self.INTERVAL
+        if self.stopped is not None:
+            cancel[0] = 1
+        return bool(cancel[0])
+
+    def look(self) -> None:
+        """Show how far it is, and ask the callback."""
+        if self.show is None and self.callback is None:
+            return
+        fun, reason = self.out["fun"].copy(), self.out["reason"].copy()
+        rows, found = self.some
+        if found:
+            fun[rows], reason[rows] = found["fun"], found["reason"]
+        ended, success = reason >= 0, succeeded(reason)
+        done = int(ended.sum())
+        if self.show is not None:
+            self.show(done, f"{int(success.sum())} converged")
+        if self.callback is not None:
+            from .result import Result  # with SciPy, which need not be loaded before
+
+            if stops(self.callback, Result({"done": done, "total": self.total, "success": success,
+                                            "fun": np.where(ended, self.sign * fun, np.nan)})):
+                self.stopped = CALLBACK
+
+
+def succeeded(reason: Any) -> Any:
+    """Which fits have converged; a negative reason: one has not ended."""
+    return (reason >= 0) & np.array([end.success for end in ENDS])[reason]
 
 
 class Fits:
@@ -116,7 +187,9 @@ class Fits:
         if not isinstance(args, (tuple, list)):
             raise ValueError(f"minimize_many: args={args!r}, a tuple is needed")
         self.f = f if isinstance(f, Compiled) else compile(f)
-        leaves, rebuild = flatten(X0)
+        leaves, rebuild = flatten(rows_of(X0))
+        for leaf in leaves:
+            refuse_masked(leaf, "minimize_many: X0")
         arrays = [np.asarray(leaf) for leaf in leaves]
         counts = {a.shape[0] if a.ndim else 0 for a in arrays}
         if len(counts) != 1 or 0 in counts:
@@ -124,12 +197,14 @@ class Fits:
                              + "; each needs a leading axis of rows, as many in all, at least one")
         self.rows = counts.pop()
         self.rebuild, self.arrays = rebuild, arrays
-        self.form = Form(rebuild([a[0] for a in arrays]))
+        self.form = Form(rebuild([a[0] for a in arrays]), "minimize_many", "X0")
         self.starts = np.ascontiguousarray(np.concatenate(
             [np.asarray(a, np.float64).reshape(self.rows, -1) for a in arrays], axis=1))
         axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
         if len(axes) != len(args):
             raise ValueError(f"minimize_many: in_axes has {len(axes)} entries for {len(args)} arguments")
+        for k, arg in enumerate(args):
+            refuse_masked(arg, f"minimize_many: args[{k}]")
         self.stacked = [axis is not None for axis in axes]
         self.args = [np.asarray(arg) if axis is None else np.moveaxis(np.asarray(arg), axis, 0)
                      for arg, axis in zip(args, axes, strict=True)]
@@ -144,38 +219,50 @@ class Fits:
         """The other arguments of one fit."""
         return tuple([arg[row] if stacked else arg[()] for arg, stacked in zip(self.args, self.stacked, strict=True)])
 
-    def run(self, start: Callable[[Array], Descent], limits: dict[str, Any], threads: int) -> dict[str, Any]:
-        """All fits: side by side those that begin on one branch; those that leave it on the way each by itself."""
-        n, rows = self.starts.shape[1], self.rows
-        out = {"x": self.starts.copy(), "jac": np.full((rows, n), np.nan), "fun": np.full(rows, np.nan),
-               "nit": np.zeros(rows, np.int64), "nfev": np.zeros(rows, np.int64), "reason": np.zeros(rows, np.int64),
-               "left": np.ones(rows, np.uint8)}
-        todo, alone = np.arange(rows), [np.empty(0, np.int64)]
-        while len(todo):
+    def run(self, plan: Plan, threads: int, watch: Watch) -> dict[str, Any]:
+        """All fits, as far as they came; status and message of those that were stopped are the watch's."""
+        rows, n = self.starts.shape
+        start = self.starts if plan.bounds is None else np.clip(self.starts, *plan.bounds)
+        out = watch.out = {"x": start.copy(), "jac": np.full((rows, n), np.nan), "fun": np.full(rows, np.nan),
+                           "nit": np.zeros(rows, np.int64), "nfev": np.zeros(rows, np.int64),
+                           "reason": np.full(rows, -1), "left": np.ones(rows, np.uint8)}
+        try:
+            self.fit(plan, threads, watch)
+            if watch.stopped is None:
+                watch.look()
+        except KeyboardInterrupt:
+            watch.stopped = interrupted("the fits that have not ended")
+        finally:
+            watch.close()
+        return out
+
+    def fit(self, plan: Plan, threads: int, watch: Watch) -> None:
+        """Side by side those that begin on one branch; those that leave it on the way each by itself."""
+        out, todo, alone = watch.out, np.arange(self.rows), [np.empty(0, np.int64)]
+        while len(todo) and watch.stopped is None:
             first = objective_of(self.f, self.form, self.args_of(todo[0]), False)
-            first(start(self.starts[todo[0]]).trial)
+            first(plan.descent(self.starts[todo[0]]).trial)
             if first.port is None or not isinstance(first, Replayed):
                 break
-            self.side_by_side(start, first.port, out, threads, todo)
+            self.side_by_side(plan, first.port, threads, watch, todo)
             left = todo[out["left"][todo] > 0]
             gone = (out["nfev"][left] > 0) | (left == todo[0])
             alone.append(left[gone])
             todo = left[~gone]                        # those that begin on another branch
         rest = np.concatenate([*alone, todo])
-        in_threads(lambda part, cancel: self.one_by_one(start, limits, rest[slice(*part)], out, cancel),
-                   len(rest), 1, threads)
-        return out
+        if watch.stopped is None:
+            in_threads(lambda part, cancel: self.one_by_one(plan, rest[slice(*part)], watch, cancel), len(rest), 1,
+                       threads, watch)
 
-    def side_by_side(self, start: Callable[[Array], Descent], port: Port, out: dict[str, Any], threads: int,
-                     rows: Any) -> None:
+    def side_by_side(self, plan: Plan, port: Port, threads: int, watch: Watch, rows: Any) -> None:
         """The fits of some rows, as far as they stay on the branch of a port."""
-        like = start(self.starts[0])
+        like = plan.descent(self.starts[0])
         like.ask_all()
         evaluator = port.evaluator
         parts, n = len(self.form.leaves), len(evaluator.dims)
         others = [np.ascontiguousarray(arg[rows] if stacked else arg, np.float64)
                   for arg, stacked in zip(self.args, self.stacked, strict=True)]
-        starts, found = self.starts[rows], {name: array[rows] for name, array in out.items()}
+        starts, found = self.starts[rows], {name: array[rows] for name, array in watch.out.items()}
         leaves: list[Any] = [*[np.empty(0)] * parts, *others]
         stacked = [False] * parts + self.stacked
         if len(leaves) != n:
@@ -184,36 +271,49 @@ class Fits:
         lanes = lanes_for(evaluator.code, 64)
         size = max(lanes, min(16 * lanes, -(-len(rows) // 16 // lanes) * lanes))
         found["left"][:] = 0
+        watch.some = rows, found
 
         def work(part: tuple[int, int], cancel: Any) -> None:
             for begin in range(*part, size):
+                if watch(cancel):
+                    return
                 fed = Port(evaluator, leaves, 0, parts)
-                if not many(like, fed, stacked, starts, found, begin, min(begin + size, part[1]), lanes, cancel):
+                if not many(like, fed, stacked, starts, found, begin, min(begin + size, part[1]), lanes, cancel,
+                            watch):
                     found["left"][begin:part[1]] = 1      # an array from outside has changed
 
-        in_threads(work, len(rows), size, threads)
-        for name, array in found.items():
-            out[name][rows] = array
+        try:
+            in_threads(work, len(rows), size, threads, watch)
+        finally:
+            watch.some = slice(0), {}
+            for name, array in found.items():
+                watch.out[name][rows] = array
 
-    def one_by_one(self, start: Callable[[Array], Descent], limits: dict[str, Any], rows: Any,
-                   out: dict[str, Any], cancel: Any) -> None:
+    def one_by_one(self, plan: Plan, rows: Any, watch: Watch, cancel: Any) -> None:
         """Those that change branches."""
+        out = watch.out
         for row in rows:
-            if cancel[0]:
+            if watch(cancel):
                 return
-            descent = start(self.starts[row])
-            outcome = descend(descent, objective_of(self.f, self.form, self.args_of(row), False), limits)
+            descent = plan.descent(self.starts[row])
+            objective = objective_of(self.f, self.form, self.args_of(row), False)
+            outcome = descend(descent, objective, plan.limits, lambda _: watch(cancel))
+            if descent.reason >= 0 or not out["fun"][row] <= descent.best[1]:     # stopped, it may have come less far
+                out["x"][row], out["fun"][row], out["jac"][row] = descent.best
+                out["nit"][row], out["nfev"][row], out["reason"][row] = descent.nit, descent.nfev, descent.reason
             if outcome.status == 6:
                 raise KeyboardInterrupt
-            out["x"][row], out["fun"][row], out["jac"][row] = descent.best
-            out["nit"][row], out["nfev"][row], out["reason"][row] = descent.nit, descent.nfev, descent.reason
 
-    def result(self, out: dict[str, Any], sign: float) -> Result:
+    def result(self, out: dict[str, Any], sign: float, stopped: Outcome | None) -> Result:
         """The arrays, in the form of X0."""
         from .result import Result  # with SciPy, which need not be loaded before
 
         ends = np.cumsum(self.form.sizes)
-        success = np.array([end.success for end in ENDS])[out["reason"]]
+        success, status = succeeded(out["reason"]), np.array([end.status for end in ENDS])[out["reason"]]
+        message = f"{int(success.sum())} of {self.rows} fits converged"
+        if stopped is not None and not np.all(out["reason"] >= 0):
+            status[out["reason"] < 0] = stopped.status
+            message += f"; {stopped.message}"
 
         def shaped(matrix: Array) -> Any:
             return self.rebuild([matrix[:, end - size:end].reshape(a.shape).astype(dtype) for a, size, end, dtype in
@@ -221,5 +321,4 @@ class Fits:
 
         return Result({"x": shaped(out["x"]), "fun": sign * out["fun"], "jac": shaped(sign * out["jac"]),
                        "nit": out["nit"], "nfev": out["nfev"], "success": success,
-                       "status": np.array([end.status for end in ENDS])[out["reason"]],
-                       "message": f"{int(success.sum())} of {self.rows} fits converged"})
+                       "status": status, "message": message})

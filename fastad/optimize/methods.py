@@ -49,7 +49,7 @@ LIMITS = {"lr": (0.0, False, np.inf), "eps": (0.0, False, np.inf), "beta": (0.0,
 WHOLE = ("memory", "cg_iter", "step_size", "T_max")
 
 
-def number(name: str, value: Any) -> Any:
+def number(who: str, name: str, value: Any) -> Any:
     """An option's value, checked.
 
     Raises
@@ -59,30 +59,31 @@ def number(name: str, value: Any) -> Any:
 
     Examples
     --------
-    >>> number("beta1", 1.0)
+    >>> number("minimize", "beta1", 1.0)
     Traceback (most recent call last):
     ValueError: minimize: beta1=1.0, it has to be at least 0 and below 1
     """
     if name in ("amsgrad", "centered"):
         if not isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"minimize: {name}={value!r}, True or False is needed")
+            raise ValueError(f"{who}: {name}={value!r}, True or False is needed")
         return bool(value)
     if name in WHOLE:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-            raise ValueError(f"minimize: {name}={value!r}, a whole number from 1 up is needed")
+            raise ValueError(f"{who}: {name}={value!r}, a whole number from 1 up is needed")
         return int(value)
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) \
             or not np.isfinite(value):
-        raise ValueError(f"minimize: {name}={value!r}, a number is needed")
+        raise ValueError(f"{who}: {name}={value!r}, a number is needed")
     low, included, high = LIMITS.get(name, (0.0, True, np.inf))
     if not (value >= low if included else value > low) or not value < high:
         bound = f"at least {low:g}" if included else "positive"
-        raise ValueError(f"minimize: {name}={value!r}, it has to be {bound}"
+        raise ValueError(f"{who}: {name}={value!r}, it has to be {bound}"
                          + (f" and below {high:g}" if np.isfinite(high) else ""))
     return float(value)
 
 
-def options_of(method: str, given: dict[str, Any], others: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def options_of(who: str, method: str, given: dict[str, Any],
+               others: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The options of a method's rule, and those given of `others` (of a schedule), checked.
 
     Raises
@@ -91,14 +92,14 @@ def options_of(method: str, given: dict[str, Any], others: dict[str, Any]) -> tu
         When there is no such method or option; names those that there are.
     """
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"minimize: method={method!r} is not known; allowed are {', '.join(map(repr, METHODS))} and "
+        raise ValueError(f"{who}: method={method!r} is not known; allowed are {', '.join(map(repr, METHODS))} and "
                          "'scipy:' with the name of one of scipy.optimize.minimize's")
     kind = METHODS[method]
     for name, value in given.items():
         if name not in kind.options and name not in others:
             allowed = ["lr", *kind.options, *others]
-            raise ValueError(f"minimize: method {method!r} has no option {name}={value!r}; allowed are "
+            raise ValueError(f"{who}: method {method!r} has no option {name}={value!r}; allowed are "
                              f"{', '.join(allowed)}")
-    made = {own: number(name, given[name]) if name in given else default
+    made = {own: number(who, name, given[name]) if name in given else default
             for name, (own, default) in kind.options.items()}
-    return {**kind.fixed, **made}, {name: number(name, value) for name, value in given.items() if name in others}
+    return {**kind.fixed, **made}, {name: number(who, name, value) for name, value in given.items() if name in others}

@@ -2,21 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._descent import Descent
 from .batches import descend_batches
 from .bridge import scipy_descent
-from .checks import checked_bounds, checked_callback, checked_count, checked_limit
+from .checks import checked_bounds, checked_callback, checked_count
 from .driver import descend
 from .form import Form
-from .methods import ACCEPT, METHODS, number, options_of
 from .objective import Objective, objective_of
-from .progress import Show, progress_display
-from .schedules import lengths_of, schedule_options
+from .plan import Plan, limits_of
+from .progress import Show, progress_display, stops
 
 if TYPE_CHECKING:
     from .._typing import Array
@@ -128,52 +125,29 @@ def minimize(f: Callable[..., Any], x0: Any, args: tuple[Any, ...] = (), method:
     """
     form = Form(x0)
     objective = objective_of(f, form, args, jac)
-    limits: dict[str, Any] = {"max_iter": checked_count("max_iter", max_iter), "tol": checked_limit("tol", tol, 0.0),
-              "ftol": checked_limit("ftol", ftol, -1.0), "xtol": checked_limit("xtol", xtol, -1.0),
-              "max_time": checked_limit("max_time", max_time, np.inf), "sign": -1.0 if maximize else 1.0}
-    checked_callback(callback)
-    every = checked_count("callback_every", callback_every, 1) if callback is not None else None
-    sides = checked_bounds(bounds, form)
+    limits = limits_of(form.name, max_iter, tol, ftol, xtol, max_time, maximize)
+    checked_callback(form.name, callback)
+    every = checked_count(form.name, "callback_every", callback_every, 1) if callback is not None else None
     report = Report(form, limits["sign"], objective, callback, progress, record_x)
     if isinstance(method, str) and method.startswith("scipy:"):
         refuse(method, lr=lr, schedule=schedule, accept=accept, clip_norm=clip_norm, clip_value=clip_value, data=data)
         return scipy_descent(method.removeprefix("scipy:"), objective, form, limits, None if tol == 1e-6 else tol,
-                             sides, constraints, report, options)
+                             checked_bounds(bounds, form), constraints, report, options)
     if constraints not in ((), [], None):
         raise ValueError(f"minimize: constraints={constraints!r}; method={method!r} takes none, 'scipy:trust-constr' "
                          "and 'scipy:SLSQP' do")
-    rule, chosen = options_of(method, options, schedule_options(schedule))
-    kind, accept = METHODS[method], search_of(method, accept, sides)
-    base = kind.lr if lr is None else lr if callable(lr) else number("lr", lr)
-    rule.update({name: number(name, value) for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value))
-                 if value is not None}, lr=1.0 if callable(base) else base)
+    plan = Plan(form, limits, method, options, lr=lr, schedule=schedule, accept=accept, bounds=bounds,
+                clip_norm=clip_norm, clip_value=clip_value)
     if data is not None:
-        return descend_batches(f, form, args, data, (kind, rule), partial(lengths_of, base, schedule, chosen), limits,
-                               sides, report, accept, batch_size, epochs, shuffle)
+        return descend_batches(f, form, args, data, plan, report, accept, batch_size, epochs, shuffle)
     refuse(method, "data", batch_size=batch_size, epochs=epochs, shuffle=shuffle)
-    cg_iter = rule.pop("cg_iter", None)
-    spectral = method == "gd" and lr is None and schedule is None and accept in ("armijo", "wolfe")
-    descent = Descent(form.start, "spectral" if spectral else kind.kind, rule, accept=ACCEPT[accept], bounds=sides,
-                      path=record_x or form.start.size == 2,
-                      lengths=lengths_of(base, schedule, chosen, limits["max_iter"]), **limits)
+    descent = plan.descent(form.start, record_x or form.start.size == 2)
     with report.shown(limits["max_iter"]):
-        outcome = descend(descent, objective, limits, report.watch if report.watches else None, every, sides, cg_iter)
+        outcome = descend(descent, objective, limits, report.watch if report.watches else None, every, plan.bounds,
+                          plan.cg_iter)
     columns = descent.history
     history = dict(zip(("fun", "grad_norm", "step", "time"), columns, strict=False))
     return report.result(descent.best, descent, outcome, history, columns[4] if len(columns) > 4 else None)
-
-
-def search_of(method: str, accept: Any, bounds: Any) -> str | None:
-    """How steps are accepted, checked."""
-    if accept is not None and accept not in ACCEPT:
-        raise ValueError(f"minimize: accept={accept!r} is not known; allowed are {', '.join(map(repr, ACCEPT))}")
-    if accept == "wolfe" and bounds is not None:
-        raise ValueError("minimize: accept='wolfe' knows no bounds; with bounds accept='armijo' searches along the "
-                         "projected step")
-    needed = METHODS[method].accept
-    if needed is not None and accept in (None, "decrease"):
-        return needed if bounds is None else "armijo"
-    return None if accept is None else str(accept)
 
 
 def refuse(method: str, needs: str | None = None, **arguments: Any) -> None:
@@ -199,10 +173,10 @@ class Report:
         """Whether there is anything to do between iterations."""
         return self.show is not None or self.callback is not None
 
-    def shown(self, total: int, unit: str = "it") -> Report:
+    def shown(self, total: int, unit: str = "iteration") -> Report:
         """Itself, with a bar for so many iterations if that is wanted."""
         if self.progress:
-            self.show, self.close = progress_display(total, unit)
+            self.show, self.close = progress_display(self.form.name, total, unit)
         return self
 
     def __enter__(self) -> Report:
@@ -214,16 +188,12 @@ class Report:
     def watch(self, descent: Any) -> bool:
         """Show how far it is; True: the callback wants to stop. Takes a Descent or what has its attributes."""
         if self.show is not None:
-            self.show(descent.nit, self.sign * descent.f, descent.norm)
+            self.show(descent.nit, f"fun={self.sign * descent.f:.6g}, |grad|={descent.norm:.2g}")
         if self.callback is None:
             return False
-        try:
-            point = self.described((descent.x, descent.f, descent.g), descent)
-            point.update(grad_norm=descent.norm, step=descent.length)
-            answer = self.callback(point)
-            return isinstance(answer, (bool, np.bool_)) and bool(answer)      # a comparison may be NumPy's
-        except StopIteration:
-            return True
+        point = self.described((descent.x, descent.f, descent.g), descent)
+        point.update(grad_norm=descent.norm, step=descent.length)
+        return stops(self.callback, point)
 
     def described(self, point: tuple[Array, float, Array], descent: Any, path: Array | None = None) -> Result:
         """A point as a result."""

@@ -8,7 +8,6 @@ import numpy as np
 
 from .._descent import Port
 from ..compiled import Compiled
-from ..tree import flatten_like
 from .form import Form
 from .wiring import Wired
 
@@ -27,7 +26,7 @@ class Objective:
     port: Port | None = None
 
     def __init__(self, function: Callable[[Array], tuple[float, Array]],
-                 hvp: Callable[[Array, Array], Array] | None = None) -> None:
+                 hvp: Callable[[Array, Array], Array]) -> None:
         self.function, self.hvp = function, hvp
 
     def __call__(self, x: Array) -> tuple[float, Array]:
@@ -69,16 +68,20 @@ def objective_of(f: Any, form: Form, args: Any, jac: bool) -> Objective:
         When `f` or `args` make no sense.
     """
     if not callable(f):
-        raise ValueError(f"minimize: f={f!r}, a function is needed")
+        raise ValueError(f"{form.name}: f={f!r}, a function is needed")
     if not isinstance(args, (tuple, list)):
-        raise ValueError(f"minimize: args={args!r}, a tuple is needed")
+        raise ValueError(f"{form.name}: args={args!r}, a tuple is needed")
     args = tuple(args)
     if jac:
         def both(x: Array) -> tuple[float, Array]:
             value, gradient = f(form.tree_of(x), *args)
-            return float(value), form.vector(flatten_like(form.tree, gradient, "minimize: the gradient"))
+            return float(value), form.vector_of(gradient, "the gradient")
 
-        return Objective(both)
+        def refused(x: Array, p: Array) -> Array:
+            raise ValueError(f"{form.name}: jac=True; newton-cg and SciPy's methods of its kind need products with the "
+                             "Hessian; leave jac to fastad, or take method='lbfgs'")
+
+        return Objective(both, refused)
     wired = Wired(f, form, args)
     if isinstance(f, Compiled) and not f.audit:       # audits compare in each call
         return Replayed(wired, f, form, args)

@@ -4,37 +4,49 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-__all__ = ["Show", "progress_display"]
+import numpy as np
 
-#: ``show(done, value, norm)`` says how far it is.
-Show = Callable[[int, float, float], None]
+__all__ = ["Show", "progress_display", "stops"]
+
+#: ``show(done, text)`` says how far it is.
+Show = Callable[[int, str], None]
 
 
-def progress_display(total: int, unit: str = "it") -> tuple[Show, Callable[[], None]]:
+def progress_display(who: str, total: int, unit: str) -> tuple[Show, Callable[[], None]]:
     """A function to call now and then and one to call at the end: tqdm's bar, or a line now and then."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
-        return lines(), lambda: None
-    bar = tqdm(total=total, desc="minimize", unit=unit)
+        return lines(who, total, unit), lambda: None
+    bar = tqdm(total=total, desc=who, unit=f" {unit}s")
 
-    def show(done: int, value: float, norm: float) -> None:
-        bar.set_postfix_str(f"fun={value:.6g}, |grad|={norm:.2g}", refresh=False)
+    def show(done: int, text: str) -> None:
+        bar.set_postfix_str(text, refresh=False)
         bar.update(done - bar.n)
 
     return show, bar.close
 
 
-def lines(seconds: float = 1.0) -> Show:
+def stops(callback: Callable[[Any], Any], state: Any) -> bool:
+    """Whether a callback wants to stop: it returns True, which may be NumPy's, or raises StopIteration."""
+    try:
+        answer = callback(state)
+    except StopIteration:
+        return True
+    return isinstance(answer, (bool, np.bool_)) and bool(answer)
+
+
+def lines(who: str, total: int, unit: str, seconds: float = 1.0) -> Show:
     """Print a line at most once in so many seconds, the first one at once."""
     last = -seconds
 
-    def show(done: int, value: float, norm: float) -> None:
+    def show(done: int, text: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= seconds:
             last = now
-            print(f"minimize: iteration {done}, fun={value:.6g}, |grad|={norm:.2g}", file=sys.stderr, flush=True)
+            print(f"{who}: {unit} {done} of {total}, {text}", file=sys.stderr, flush=True)
 
     return show

@@ -36,7 +36,7 @@ SCHEDULES: dict[str, tuple[Callable[..., float], dict[str, Any]]] = {
 }
 
 
-def schedule_options(schedule: Any) -> dict[str, Any]:
+def schedule_options(who: str, schedule: Any) -> dict[str, Any]:
     """The options of a schedule and their defaults.
 
     Raises
@@ -47,26 +47,27 @@ def schedule_options(schedule: Any) -> dict[str, Any]:
     if schedule is None or callable(schedule):
         return {}
     if not isinstance(schedule, str) or schedule not in SCHEDULES:
-        raise ValueError(f"minimize: schedule={schedule!r} is not known; allowed are "
+        raise ValueError(f"{who}: schedule={schedule!r} is not known; allowed are "
                          f"{', '.join(map(repr, SCHEDULES))} and a function of the iteration")
     return SCHEDULES[schedule][1]
 
 
-def lengths_of(lr: Any, schedule: Any, options: dict[str, Any], steps: int) -> Callable[[int, int], Array] | None:
+def lengths_of(who: str, lr: Any, schedule: Any, options: dict[str, Any],
+               steps: int) -> Callable[[int, int], Array] | None:
     """What gives the step lengths of iterations [first, last); None when they are all the same.
 
     Examples
     --------
-    >>> lengths_of(0.5, "step", {"step_size": 2, "gamma": 0.1}, 100)(1, 5)
+    >>> lengths_of("minimize", 0.5, "step", {"step_size": 2, "gamma": 0.1}, 100)(1, 5)
     array([0.5  , 0.05 , 0.05 , 0.005])
-    >>> lengths_of(lambda k: 1 / (1 + k), None, {}, 100)(0, 3).round(3)
+    >>> lengths_of("minimize", lambda k: 1 / (1 + k), None, {}, 100)(0, 3).round(3)
     array([1.   , 0.5  , 0.333])
     """
     if schedule is None and not callable(lr):
         return None
     if callable(lr):
         if schedule is not None:
-            raise ValueError(f"minimize: lr is a function and schedule={schedule!r}; one of them says how lr changes")
+            raise ValueError(f"{who}: lr is a function and schedule={schedule!r}; one of them says how lr changes")
         factor, lr, name = lr, 1.0, "lr"
     elif callable(schedule):
         factor, name = schedule, "schedule"
@@ -80,7 +81,7 @@ def lengths_of(lr: Any, schedule: Any, options: dict[str, Any], steps: int) -> C
         for k in range(first, last):
             value = factor(k)
             if not isinstance(value, (int, float, np.integer, np.floating)) or not 0.0 <= value < math.inf:
-                raise ValueError(f"minimize: {name}({k}) gave {value!r}, a number from 0 up is needed")
+                raise ValueError(f"{who}: {name}({k}) gave {value!r}, a number from 0 up is needed")
             made[k - first] = lr * value
         return made
 

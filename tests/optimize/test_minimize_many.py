@@ -113,3 +113,122 @@ def test_fits_of_one_branch_go_together(monkeypatch):
         one = fa.minimize(f, begin[k], (kinds[k],), method="lbfgs")
         np.testing.assert_array_equal(result.x[k], one.x)
         assert (result.nit[k], result.nfev[k]) == (one.nit, one.nfev)
+
+
+# ---- while they run ----------------------------------------------------------------------------------------------
+@pytest.fixture
+def always_shown(monkeypatch):
+    """The callback is asked whenever there is an occasion."""
+    monkeypatch.setattr(many.Watch, "INTERVAL", 0.0)
+
+
+def in_python(x):
+    """Audited in each call, so no fit runs without Python."""
+    return rosen(x)
+
+
+FORMS = {"side by side": lambda: fa.compile(rosen), "one by one": lambda: fa.compile(in_python, audit=1)}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_callback_sees_how_far_it_is(form, threads, always_shown):
+    seen = []
+    r = fa.minimize_many(FORMS[form](), starts(300), threads=threads, maximize=False, callback=seen.append)
+    done = [state.done for state in seen]
+    assert done == sorted(done) and done[-1] == 300 and {state.total for state in seen} == {300} and len(seen) > 1
+    for state in seen:
+        ended = ~np.isnan(state.fun)
+        assert ended.sum() == state.done and not state.success[~ended].any()
+        np.testing.assert_array_equal(state.fun[ended], r.fun[ended])
+    assert seen[-1].success.all() and r.success.all() and r.message == "300 of 300 fits converged"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("answer", "status", "message"), [
+    (True, 5, "stopped by the callback"), (np.True_, 5, "stopped by the callback"),
+    (StopIteration, 5, "stopped by the callback"), (KeyboardInterrupt, 6, "interrupted")])
+def test_what_stops_all_fits(form, answer, status, message, always_shown):
+    def callback(state):
+        if state.done:
+            if isinstance(answer, type):
+                raise answer
+            return answer
+        return None
+
+    r = fa.minimize_many(FORMS[form](), starts(3000), callback=callback)
+    ended, whole = r.status == 0, fa.minimize_many(rosen, starts(3000))
+    assert 0 < ended.sum() < 3000 and set(r.status[~ended]) == {status} and message in r.message
+    np.testing.assert_array_equal(r.success, ended)
+    if form == "side by side":
+        for name in ("x", "fun", "jac", "nit", "nfev"):
+            np.testing.assert_array_equal(r[name][ended], whole[name][ended])
+    waiting = r.nfev == 0
+    assert waiting.any() and np.isnan(r.fun[waiting]).all() and np.isnan(r.jac[waiting]).all()
+    np.testing.assert_array_equal(r.x[waiting], starts(3000)[waiting])
+
+
+def test_fits_that_are_stopped_on_their_way_have_the_best_point_so_far(always_shown):
+    """One group of fits whose program is long enough for Python to have its turn on the way."""
+    W = np.random.default_rng(1).normal(size=(400, 40))
+
+    def f(x):
+        return np.sum(np.logaddexp(0.0, W @ x)) + np.sum(x ** 2)
+
+    X, turns = np.ones((4, 40)), []
+    r = fa.minimize_many(f, X, method="gd", lr=1e-5, max_iter=100_000, callback=lambda state: turns.append(1) or
+                         len(turns) > 3)
+    assert set(r.status) == {5} and (r.nfev > 0).all() and "0 of 4" in r.message
+    for x, value, gradient, start in zip(r.x, r.fun, r.jac, X, strict=True):
+        assert value == pytest.approx(f(x), rel=1e-12) and value < f(start)
+        np.testing.assert_allclose(gradient, fa.grad(f)(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_time(form):
+    r = fa.minimize_many(FORMS[form](), starts(500), max_time=0.0, bounds=[(0.0, 1.0), (None, None)])
+    assert set(r.status) == {7} and "max_time=0 seconds" in r.message and np.isnan(r.fun).all()
+    assert r.x[:, 0].min() >= 0.0 and r.x[:, 0].max() <= 1.0
+    assert fa.minimize_many(FORMS[form](), starts(50), max_time=1e6).success.all()
+
+
+def test_exceptions_of_a_callback_come_through(always_shown):
+    with pytest.raises(ZeroDivisionError):
+        fa.minimize_many(rosen, starts(5), callback=lambda state: 1 / 0, threads=2)
+
+
+def test_a_bar(capsys):
+    pytest.importorskip("tqdm")
+    fa.minimize_many(rosen, starts(50), progress=True)
+    text = capsys.readouterr().err
+    assert "minimize_many" in text and "50/50" in text and "50 converged" in text
+
+
+# ---- misuse ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("options", [
+    {"lr": -1.0}, {"schedule": "wave"}, {"accept": "lower"}, {"accept": []}, {"bounds": [(0, 1)]}, {"clip_norm": 0.0},
+    {"max_iter": -1}, {"tol": "x"}, {"ftol": -1}, {"xtol": np.nan}, {"max_time": -1.0}, {"callback": 3},
+    {"method": "x"}, {"method": None},
+    {"beta": 0.9}, {"memory": 0, "method": "lbfgs"}, {"lr": lambda k: -1.0},
+    {"lr": lambda k: 1.0, "schedule": "cosine"}, {"bounds": [(1, 0), (0, 1)]}, {"args": 3},
+])
+def test_errors_name_the_function_that_was_called(options):
+    for function, start in ((fa.minimize, np.ones(2)), (fa.minimize_many, np.ones((4, 2)))):
+        with pytest.raises(ValueError, match=f"^{function.__name__}: "):
+            function(rosen, start, **{"method": "gd"} | options)
+
+
+@pytest.mark.parametrize("X0", [np.ma.masked_array([[1.0, 2.0]], [[True, False]]), {"a": np.ma.masked_array([1.0])}])
+def test_masked_starts_are_refused(X0):
+    with pytest.raises(TypeError, match="minimize_many: X0: masked"):
+        fa.minimize_many(rosen, X0)
+    with pytest.raises(TypeError, match=r"minimize_many: args\[0\]: masked"):
+        fa.minimize_many(lambda x, y: np.sum((x - y) ** 2), np.ones(2), (np.ma.masked_array([1.0, 2.0]),))
+
+
+def test_rows_as_lists():
+    np.testing.assert_array_equal(fa.minimize_many(rosen, [[0, 1], [2.0, 3]]).x,
+                                  fa.minimize_many(rosen, np.array([[0.0, 1.0], [2.0, 3.0]])).x)
+    assert fa.minimize_many(lambda x: (x - 1.0) ** 2, [0, 1, 2]).x.shape == (3,)
+    with pytest.raises(ValueError, match="X0 is a list of rows of different lengths"):
+        fa.minimize_many(rosen, [[0.0, 1.0], [2.0]])
