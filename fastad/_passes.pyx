@@ -253,14 +253,13 @@ cdef void touch(Cells cells, View view, uint8_t[::1] flags, uint8_t[::1] glued) 
             glued[k] = 1
 
 
-def touched(Cells cells, inputs, list steps, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
+def touched(Cells cells, inputs, list blocks, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
     """Mark cells.
 
     Parameters
     ----------
     flags
-        Is set where inputs are, and where the operands and results of those steps that are blocks are more than a
-        single slot.
+        Is set where inputs are, and where the operands and results of blocks are that are more than a single slot.
     glued
         Is set where the next cell has to stay beside one.
     single
@@ -272,9 +271,7 @@ def touched(Cells cells, inputs, list steps, uint8_t[::1] flags, uint8_t[::1] gl
     for view in inputs:
         if view.size:
             touch(cells, view, flags, glued)
-    for block in steps:
-        if not isinstance(block, Block):
-            continue
+    for block in blocks:
         for z in (<Block>block).reads:
             view = <View>z
             if view.low < view.high:

@@ -92,7 +92,8 @@ cdef Py_ssize_t hash_of_map(Block block) except? 0:
 cdef bint same_map(Block one, Block other) except -1:
     """Whether two maps compute the same numbers in the same order."""
     cdef Py_ssize_t k
-    if one.op != other.op or len(one.reads) != len(other.reads) or not alike(<View>one.writes[0], <View>other.writes[0]):
+    if (one.op != other.op or len(one.reads) != len(other.reads)
+            or not alike(<View>one.writes[0], <View>other.writes[0])):
         return False
     for k in range(len(one.reads)):
         if ((<View>one.reads[k]).base != (<View>other.reads[k]).base

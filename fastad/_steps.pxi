@@ -152,16 +152,14 @@ def depths_of(list steps):
     return depths
 
 
-def constants_of_lines(Cells cells, list steps, const uint8_t[::1] known):
+def constants_of_lines(Cells cells, list blocks, const uint8_t[::1] known):
     """The cells that hold constants which lines of blocks read for all their elements, each once."""
     cdef Block block
     cdef View view
     cdef Py_ssize_t k
     cdef list found = []
     cdef uint8_t[::1] seen = np.zeros(cells.count, np.uint8)
-    for z in steps:
-        if not isinstance(z, Block):
-            continue
+    for z in blocks:
         block = <Block>z
         if block.kind != "line" and block.kind != "sum":
             continue

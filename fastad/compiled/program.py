@@ -1,7 +1,8 @@
 """Programs: what a trace becomes, and how it looks."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .sparsity import Pattern
 
 __all__ = ["Program", "build"]
 
-#: Of a table of scalar instructions or guards the listing shows so many.
+#: A program that is printed shows so many lines of instructions, of guards and of results.
 MOST_LINES = 200
 NAMES = {code: name for name, code in OPCODE.items()}
 
@@ -74,18 +75,56 @@ class Program:
                 f"{len(self.evaluator.guards)} guards, workspace {size / 1e3:.1f} kB>")
 
     def __str__(self) -> str:
-        code = self.evaluator.code
-        lines = [repr(self)]
-        lines += [f"  input    s{slot:<8} {shape}" for slot, shape in self.evaluator.inputs]
-        lines += [f"  captured s{slot:<8} {np.shape(array)}" for array, slot in self.evaluator.captures]
-        for row in code.instructions:
-            lines += described(row, code)
-        guards = list(zip(self.evaluator.guards, self.evaluator.expected, strict=True))
-        lines += [f"  guard    s{slot} == {value:g}" for slot, value in guards[:MOST_LINES]]
-        if len(guards) > MOST_LINES:
-            lines.append(f"  ... and {len(guards) - MOST_LINES} guards more")
-        lines += [f"  result   {slots_text(slots, code)} {shape}" for shape, slots in self.evaluator.results]
-        return "\n".join(lines)
+        return "\n".join(self.lines(MOST_LINES))
+
+    def lines(self, most: int | None = None) -> Iterator[str]:
+        """The listing, line by line.
+
+        Parameters
+        ----------
+        most : int, optional
+            Of inputs, captured arrays, instructions, guards and results show so many at most (all); ``print(program)``
+            shows 200.
+
+        Yields
+        ------
+        str
+            Without the newline.
+
+        Examples
+        --------
+        >>> import fastad as fa
+        >>> f = fa.compile(lambda x: x * x + 1.0)
+        >>> float(f(2.0))
+        5.0
+        >>> for line in f.programs[0].lines(most=1):
+        ...     print(line)
+        <fastad program (value): 3 records, 2 instructions, 0 guards, workspace 0.0 kB>
+          input    s2        ()
+          scalar   s3 = multiply(s2, s2)
+          ... and 1 instruction more
+          result   s4 ()
+        """
+        code, evaluator = self.evaluator.code, self.evaluator
+        yield repr(self)
+        yield from shown("input", evaluator.inputs, lambda z: [f"  input    s{z[0]:<8} {z[1]}"], most)
+        yield from shown("captured array", evaluator.captures,
+                         lambda z: [f"  captured s{z[1]:<8} {np.shape(z[0])}"], most)
+        yield from shown("instruction", code.instructions, lambda row: described(row, code), most,
+                         self.n_instructions)
+        yield from shown("guard", list(zip(evaluator.guards, evaluator.expected, strict=True)),
+                         lambda z: [f"  guard    s{z[0]} == {z[1]:g}"], most)
+        yield from shown("result", evaluator.results, lambda z: [f"  result   {slots_text(z[1], code)} {z[0]}"], most)
+
+
+def shown(what: str, rows: Any, text: Callable[[Any], list[str]], most: int | None,
+          total: int | None = None) -> Iterator[str]:
+    """The lines of some rows, `most` of them at most, and how many of `total` are left out then."""
+    every = chain.from_iterable(map(text, rows))
+    yield from islice(every, most)
+    left = (len(rows) if total is None else total) - (most or 0)
+    if next(every, None) is not None:
+        yield f"  ... and {left:,} {what}{'s' if left > 1 else ''} more"
 
 
 def slot_text(slot: Any, code: Any) -> str:

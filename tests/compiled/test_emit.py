@@ -201,3 +201,19 @@ def code_of(f):
     c = fa.compile(f)
     c(rng.normal(size=3000))
     return program(c, "value").evaluator.code
+
+
+def test_a_long_listing_is_shortened_when_it_is_printed():
+    @fa.compile
+    def f(x):
+        for _ in range(500):
+            x = fa.sin(x) * x
+        return x
+
+    f(1.0)
+    made = f.programs[0]
+    every = list(made.lines())
+    assert len(every) == made.n_instructions + 3          # what it is, an input, a result
+    shown = str(made).splitlines()
+    assert shown[-2] == f"  ... and {made.n_instructions - 200} instructions more"
+    assert shown[:-2] == every[:202] and shown[-1] == every[-1]

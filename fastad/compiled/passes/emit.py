@@ -103,7 +103,7 @@ class Emitter:
         """First cells and ends of what keeps together, since somebody looks at it as an array; what is read singly."""
         cells = self.code.cells
         flags, glued, single = [np.zeros(cells.count, np.uint8) for _ in range(3)]
-        _passes.touched(cells, self.code.inputs, self.steps, flags, glued, single)
+        _passes.touched(cells, self.code.inputs, self.code.blocks, flags, glued, single)
         begins = flags.astype(bool)
         ends = begins & (glued == 0)
         begins[1:] &= glued[:-1] == 0
@@ -168,7 +168,7 @@ class Emitter:
         code, cells = self.code, self.code.cells
         #: By cell: where its constant stands STRIP times, or -1.
         self.repeats = np.full(cells.count, -1, np.int64)
-        for cell in _passes.constants_of_lines(cells, self.steps, code.known).tolist():
+        for cell in _passes.constants_of_lines(cells, code.blocks, code.known).tolist():
             self.repeats[cell] = repeat(code.value[cells.first[cell]])
         #: By number of a step, a line of scalar records: of each operand that is all constants ("repeat" or "line",
         #: where), of others ("", -1).

@@ -102,9 +102,9 @@ def put_in_order(code: Listing, steps: Steps) -> None:
 
 
 def blocks(code: Listing) -> Steps:
-    """The blocks as steps; chains of one depth and length go side by side."""
-    found, chains = _passes.as_steps(code.blocks)
-    steps: Steps = [*found]
+    """The blocks as steps, `code.blocks` are those that are one; chains of one depth and length go side by side."""
+    code.blocks, chains = _passes.as_steps(code.blocks)
+    steps: Steps = [*code.blocks]
     alike: dict[tuple[int, int, int], list[Block]] = {}
     for block in chains:
         n = block.writes[0].size
