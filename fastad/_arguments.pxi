@@ -40,7 +40,8 @@ cdef list results_in_regions(Evaluator e, list starts):
     cdef const Instruction *ins = <const Instruction *>e.code._instructions
     cdef Py_ssize_t k, slot
     cdef list found = []
-    cdef set written = {ins[k].av - 2 for k in range(len(e.code.instructions)) if ins[k].kind == K_LINE and ins[k].av >= 2}
+    cdef set written = {ins[k].av - 2 for k in range(len(e.code.instructions))
+                        if ins[k].kind == K_LINE and ins[k].av >= 2}
     for region, shape in [*zip(e.region_of, e.dims), *zip(e.capture_region, e.capture_dims)]:
         if region >= 0 and (region in written or e.code.regions[region][1] != prod(shape)):
             bad("a region")
