@@ -41,26 +41,32 @@ def columns(Tape tape):
             "pool": np.array(tape.pool[:tape.n_pool])}
 
 
-cdef inline bint in_place(View view, const uint8_t[::1] moved, const int64_t[::1] pieces,
-                          const Wide[::1] wide) noexcept:
-    """Whether a view that is not empty looks at the result of one record, nothing of which was renamed."""
+cdef View in_place(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step, const uint8_t[::1] moved,
+                   const int64_t[::1] pieces, const Wide[::1] wide, list made):
+    """The view of an operand along one axis; None unless it is one slot or within one record, and was not renamed."""
     cdef Py_ssize_t first = 0, last = pieces.shape[0], middle, k
-    for k in range(view.low, view.high + 1):
+    cdef Py_ssize_t low = min(base, base + step * (n - 1)), high = max(base, base + step * (n - 1))
+    cdef View view
+    for k in range(low, high + 1):
         if moved[k]:
-            return False
-    if view.low == view.high:
-        return True
+            return None
     while first < last:                               # the last piece that begins at the view or before it
         middle = (first + last) // 2
-        if pieces[middle] <= view.low:
+        if pieces[middle] <= low:
             first = middle + 1
         else:
             last = middle
-    return first > 0 and view.high < pieces[first - 1] + wide[first - 1].size
+    k = first - 1
+    if low < high and not (k >= 0 and high < pieces[k] + wide[k].size):
+        return None
+    view = <View>made[k] if k >= 0 else None
+    if view is not None and view.base == base and view.size == n and view.step == step:
+        return view
+    return one_axis(base, n, step)
 
 
 def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first,
-               uint8_t[::1] constant, const uint8_t[::1] moved, list blocks):
+               uint8_t[::1] constant, const uint8_t[::1] moved, list made, list blocks):
     """Read wide records from one on as long as they are maps over one axis whose operands stand where they were made.
 
     Parameters
@@ -71,6 +77,8 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
         Where to begin.
     constant, moved
         By slot: whether it is constant (results are not), and whether it was renamed.
+    made : list of View
+        By wide record: the view of its results; None where that was not made here.
     blocks : list of Block
         Is appended to.
 
@@ -81,26 +89,27 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
     """
     cdef Py_ssize_t k = first, i
     cdef Wide w
-    cdef View x, y
+    cdef View x, y, out
     while k < wide.shape[0]:
         w = wide[k]
         if (w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive
                 or w.sv != 1):
             break
-        x = one_axis(w.a, w.n, w.sx)
-        reads = [x]
-        if not in_place(x, moved, pieces, wide):
+        x = in_place(w.a, w.n, w.sx, moved, pieces, wide, made)
+        if x is None:
             break
+        reads = [x]
         if w.b >= 0:
-            y = one_axis(w.b, w.n, w.sy)
-            reads.append(y)
-            if not in_place(y, moved, pieces, wide):
+            y = in_place(w.b, w.n, w.sy, moved, pieces, wide, made)
+            if y is None:
                 break
+            reads.append(y)
         for i in range(pieces[k], pieces[k] + w.size):
             constant[i] = 1                           # what stands in its block besides results
         for i in range(w.dst, w.dst + w.n):
             constant[i] = 0
-        blocks.append(map_block(times[k], reads, [one_axis(w.dst, w.n, 1)], w.op))
+        made[k] = out = one_axis(w.dst, w.n, 1)
+        blocks.append(map_block(times[k], reads, [out], w.op))
         k += 1
     return k
 

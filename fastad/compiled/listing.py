@@ -277,7 +277,9 @@ class Listing:
         spans = {view.base for view in self.inputs}
         names = wide.dtype.names
         at = 0
-        while (at := _passes.plain_maps(wide, times, slots, at, self.constant, self.moved, self.blocks)) < len(wide):
+        made: list[View | None] = [None] * len(wide)
+        while (at := _passes.plain_maps(wide, times, slots, at, self.constant, self.moved, made,
+                                        self.blocks)) < len(wide):
             time, slot = int(times[at]), int(slots[at])
             w = dict(zip(names, wide[at].tolist(), strict=True))
             at += 1
