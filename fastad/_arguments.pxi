@@ -32,6 +32,22 @@ cdef inline bint plain_numbers(tuple args, list whole) noexcept:
     return True
 
 
+cdef object way_out(ndarray slots, int64_t *where):
+    """How a result is copied out, for `Evaluator.where` and `lists`: in a row, in a few stretches, or slot by slot."""
+    cdef const int64_t *slot = <const int64_t *>PyArray_DATA(slots)
+    cdef Py_ssize_t k, n = PyArray_DIM(slots, 0), breaks = 0
+    for k in range(1, n):
+        breaks += slot[k] != slot[k - 1] + 1
+    where[0], where[1] = (slot[0] if n else 0) if breaks == 0 else -1, n
+    if breaks == 0:
+        return None
+    if breaks * 8 >= n:
+        return slots
+    where[0] = -2
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1])
+    return np.ascontiguousarray(np.stack([slots[starts], np.diff(np.append(starts, n))], axis=1))
+
+
 cdef list results_in_regions(Evaluator e, list starts):
     """For each result the region where it can be written for the caller, -1 for none.
 

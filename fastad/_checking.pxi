@@ -1,7 +1,7 @@
 # Whether a program stays within its tables: files are not to be trusted (part of _program.pyx).
 
 def validate(Code code):
-    """Check that no instruction reaches outside of the workspace, the pool or the other tables; load what it calls."""
+    """Check that no instruction can reach outside of the workspace or the tables, and load what instructions call."""
     cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>code.instructions)
     cdef const Scalar *s = <const Scalar *>PyArray_DATA(<ndarray>code.scalars)
     cdef const int64_t[::1] pool = code.pool

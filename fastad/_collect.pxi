@@ -8,12 +8,6 @@ cdef enum:
     LARGE = 1 << 21                   # slots; a tape up to this size stays as it is
 
 
-cdef struct Bits:
-    uint64_t *word
-    Py_ssize_t *before                # set bits in front of each word
-    Py_ssize_t n
-
-
 cdef int bits_new(Bits *b, Py_ssize_t n) except -1:
     b.n = n
     b.before = NULL

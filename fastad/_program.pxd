@@ -1,6 +1,5 @@
 """Contents of the code of compiled functions: instructions over a workspace of slots, and what runs them."""
 from libc.stdint cimport int32_t, int64_t
-from numpy cimport ndarray
 
 
 cdef struct Region:
@@ -94,7 +93,6 @@ cdef class Evaluator:
     cdef const int64_t *_guards
     cdef const double *_expected
 
-    cdef int _note_result(self, ndarray slots, int64_t *where) except -1
     cdef int load(self, Workspace space, object leaves) except -1
     cdef int load_captures(self, Workspace space) except -1
     cdef int load_captures_of_rows(self, Workspace space) except -1

@@ -327,27 +327,12 @@ cdef class Evaluator:
             if len(slots) != prod(shape):
                 raise ValueError("program: a result has another shape")
             check_slots(slots, 0, len(slots), n)
-            self._note_result(slots, self.where + 2 * (self.n_inputs + k))
+            self.lists.append(way_out(slots, self.where + 2 * (self.n_inputs + k)))
         starts = [slot for slot, _ in code.regions]
         self.region_of = [starts.index(slot) if slot in starts and prod(shape) else -1 for slot, shape in inputs]
         self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
         self.result_region = results_in_regions(self, starts)
         self.direct = any(region >= 0 for region in self.result_region)
-
-    cdef int _note_result(self, ndarray slots, int64_t *where) except -1:
-        """Note how a result is copied out: in a row, in a few stretches, or slot by slot."""
-        cdef const int64_t *slot = <const int64_t *>PyArray_DATA(slots)
-        cdef Py_ssize_t k, n = PyArray_DIM(slots, 0), breaks = 0
-        for k in range(1, n):
-            breaks += slot[k] != slot[k - 1] + 1
-        where[0], where[1] = (slot[0] if n else 0) if breaks == 0 else -1, n
-        if breaks and breaks * 8 < n:
-            starts = np.concatenate([[0], np.flatnonzero(np.diff(slots) != 1) + 1])
-            lengths = np.diff(np.append(starts, n))
-            where[0] = -2
-            slots = np.ascontiguousarray(np.stack([slots[starts], lengths], axis=1))
-        self.lists.append(slots if breaks else None)
-        return 0
 
     def in_parts(self, list windows):
         """Execute some instructions part by part from now on; not while another thread uses the evaluator."""

@@ -107,38 +107,73 @@ cdef inline bint has_tangent(object y, Tape tape, Py_ssize_t base) noexcept:
             and (<Variable>y).offset >= base and (<Variable>y).layout.size > 0)
 
 
+cdef Push pushed(list inputs, list outputs):
+    """The tangents since these inputs; None where no output can have one."""
+    cdef Handle x
+    for x in inputs:
+        check_alive(x, "jvp")
+    for y in outputs:
+        check_alive(y, "jvp")
+    if not inputs or not any([isinstance(y, Variable) and (<Variable>y).state == NODE
+                              and (<Variable>y).tape is (<Handle?>inputs[0]).tape for y in outputs]):
+        return None
+    return Push(inputs)
+
+
+cdef bint leads_outside(Push push, list outputs) except -1:
+    """Whether outputs depend on what an outer transform differentiates: the tangents would have to be recorded."""
+    cdef Tape tape = push.tape
+    tape.guarded = push.d.base
+    if tape.transforms and tape.transforms[0] is not None:
+        tape.guarded = first_slot(tape.transforms[0])
+    return push.outside([y for y in outputs if isinstance(y, Variable) and (<Variable>y).state == NODE
+                         and (<Variable>y).tape is tape])
+
+
 def push_forward(list inputs, list tangents, list outputs):
     """Tangents of outputs, given those of input Variables made before them; None where there is none for sure.
 
-    They stand in a memory of their own while the tape is read, so nothing is left behind and no adjoint is lost. Where
-    outputs depend on what an outer transform differentiates, the tangents would have to be recorded: None for all.
+    Nothing is left behind and no adjoint is lost. Where outputs depend on what an outer transform differentiates, the
+    tangents would have to be recorded: None for all.
     """
-    cdef Tape tape = None
-    cdef Handle x, y
-    cdef Py_ssize_t base = first_slot(inputs), first = <Py_ssize_t>1 << 62
-    cdef double[::1] dot
-    for x in inputs:
-        check_alive(x, "jvp")
-        tape = x.tape
-        first = min(first, x.rec)
-    for y_ in outputs:
-        check_alive(y_, "jvp")
-    roots = [y_ for y_ in outputs if isinstance(y_, Variable) and (<Variable>y_).state == NODE
-             and (<Variable>y_).tape is tape]
-    if not inputs or not roots:
+    cdef Push push = pushed(inputs, outputs)
+    cdef list found = []
+    if push is None:
         return [None] * len(outputs)
-    dot = np.full(tape.n_slots - base + 1, -0.0)
     for x, x_dot in zip(inputs, tangents):
-        if x.layout.size:
-            write_view(&dot[x.offset - base + 1], x.layout, x_dot)
-    tape.guarded = base
-    if tape.transforms and tape.transforms[0] is not None:
-        tape.guarded = first_slot(tape.transforms[0])
-    if tape.tangent(first, base, dot, roots):
+        push.move(x, x_dot)
+    push.run()
+    if leads_outside(push, outputs):
         return None
-    return [read_view(&dot[(<Variable>y_).offset - base + 1], (<Variable>y_).layout) + 0.0
-            if has_tangent(y_, tape, base) else None
-            for y_ in outputs]
+    for y in outputs:
+        y_dot = None
+        if has_tangent(y, push.tape, push.d.base):
+            y_dot = np.empty((<Variable>y).layout.shape)
+            push.read(y, <double *>PyArray_DATA(<ndarray>y_dot))
+        found.append(y_dot)
+    return found
+
+
+def push_columns(list inputs, Variable y):
+    """The tangents of an output for each element of the inputs alone: of each input an array (size, *shape of y).
+
+    None where they would have to be recorded. The inputs lie in a row each.
+    """
+    cdef Push push = pushed(inputs, [y])
+    cdef list found = [np.zeros(((<Handle?>x).layout.size, *y.layout.shape)) for x in inputs]
+    cdef Handle x
+    cdef Py_ssize_t j
+    cdef double *out
+    if push is None or not has_tangent(y, push.tape, push.d.base):
+        return found
+    for x, block in zip(inputs, found):
+        out = <double *>PyArray_DATA(<ndarray>block)
+        for j in range(x.layout.size):
+            push.move_one(x.offset + j)
+            push.run()
+            push.read(y, out + j * y.layout.size)
+            push.clear()
+    return None if leads_outside(push, [y]) else found
 
 
 # ---- backward() ------------------------------------------------------------------------------------------------------

@@ -4,22 +4,19 @@
 # Before either, all in-place writes are undone; each is done again when its record comes, so that every record finds
 # the values of its time.
 
-cdef struct Tangents:
-    double *dot                       # dot[slot - shift] is the tangent of a slot; dot[0] is nothing
-    Py_ssize_t shift, base            # slots below `base` have no tangent
-    bint freed                        # a record of a freed graph was passed
-
-
 # ---- the loops -------------------------------------------------------------------------------------------------
 cdef Status ahead(Tape t, Cursor *c, Py_ssize_t stop, Tangents *d) noexcept nogil:
     """Read up to record `stop`, or to one that needs Python: values when `d` is NULL, else tangents."""
     cdef Status status
     cdef Wide *w
+    cdef Py_ssize_t slot
     while True:
         if d is NULL:
             replay_scalars(t, c, stop)
         else:
+            slot = c.slot
             tangent_scalars(t, c, stop, d)
+            bits_set(&d.moving, slot - d.shift, c.slot - 1 - d.shift)
         if c.rec >= stop:
             return REACHED
         if t.link[c.rec] == FREED_SCALAR:
@@ -235,8 +232,34 @@ cdef void tangent_scalars(Tape t, Cursor *c, Py_ssize_t stop, Tangents *d) noexc
 
 
 cdef inline bint moves(const double *dot, Py_ssize_t n, Py_ssize_t stride) noexcept nogil:
-    """Whether an operand in a row may have tangents. A Jacobian by columns asks for many that reach few records."""
+    """Whether an operand in a row has tangents."""
     return dot is not NULL and not (stride == 0 and is_nothing(dot[0])) and not (stride == 1 and all_nothing(dot, n))
+
+
+cdef bint stirred(Tape t, const Wide *w, Tangents *d) noexcept nogil:
+    """Whether a wide record, no in-place write, reads what may have tangents; its result may have some then."""
+    cdef Py_ssize_t low = 0, high = -1
+    cdef bint second
+    for second in range(2):
+        if (w.b if second else w.a) < 0 or w.flags & (CONSTANT_B if second else CONSTANT_A):
+            continue
+        if w.kind == MAP:
+            span(t, w, 1 + second, &low, &high)
+        elif w.kind == MATMUL:
+            matrix_span(t, w, 1 + second, &low, &high)
+        elif second:                                  # the weights of a SPREAD
+            break
+        else:
+            indexed_span(t, w, &low, &high)
+            low, high = low + w.a, high + w.a
+        low = max(low, d.base)
+        if bits_any(&d.moving, low - d.shift, high - d.shift):
+            bits_set(&d.moving, w.out - d.shift, w.out + w.size - 1 - d.shift)
+            if w.kind == MAP:
+                span(t, w, 0, &low, &high)
+                bits_set(&d.moving, low - d.shift, high - d.shift)
+            return True
+    return False
 
 
 cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
@@ -247,7 +270,7 @@ cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
     cdef const double *y = values + w.b if w.b >= 0 else NULL
     cdef double *vd = d.dot + (w.dst - d.shift)
     cdef int64_t one[5]
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, low, high
     cdef const int64_t *p
     if w.n == 0 or w.kind == SPAN:
         return REACHED
@@ -255,14 +278,20 @@ cdef Status tangent_wide(Tape t, Wide *w, Tangents *d) noexcept nogil:
         exchange(t, w, True)
         if w.dst >= d.base:               # else into something that is constant here
             tangent_write(t, w, xd, vd)
+            if w.flags & INDEXED:
+                indexed_span(t, w, &low, &high)
+                low, high = low + w.dst, high + w.dst
+            else:
+                span(t, w, 0, &low, &high)
+            bits_set(&d.moving, low - d.shift, high - d.shift)
+        return REACHED
+    if not stirred(t, w, d):
         return REACHED
     if w.kind == ROUTE:
         p = &t.pool[w.layout]
         for k in range(w.n):
             if p[k] >= 0 and w.a + p[k] >= d.base:
                 vd[k] = d.dot[w.a + p[k] - d.shift]
-    elif xd is NULL and yd is NULL:
-        return REACHED
     elif w.kind == MAP:
         if not fa_rows[w.op].differentiable:          # a recorded comparison
             return REACHED
@@ -320,6 +349,7 @@ cdef int tangent_call(Tape t, Wide *w, Tangents *d) except -1:
             reached = True
     if not reached:
         return 0
+    bits_set(&d.moving, w.out - d.shift, w.out + w.size - 1 - d.shift)
     rule = t.objects[w.extra]
     sizes = [outs[2 * j + 1] for j in range(n_out)]
     results = rule.tangent(tangents) if hasattr(rule, "tangent") else transposed(rule, tangents, sizes)
@@ -384,3 +414,101 @@ cdef int reaches_outside(Tape t, list roots, Py_ssize_t base, Py_ssize_t guarded
         raise FreedGraphError("jvp: the function freed a part of its graph; call backward() in it with "
                               "retain_graph=True")
     return outside
+
+
+# ---- directions --------------------------------------------------------------------------------------------------
+@cython.final
+cdef class Push:
+    """Tangents of what was recorded since some inputs, for one direction after the other.
+
+    They stand in a memory of their own, a mirror of the slots from the inputs up. Of a Jacobian by columns most
+    directions reach few records: what moves is known by one bit for each slot; the rest is neither read nor cleared.
+
+    Parameters
+    ----------
+    inputs : list of Handle
+        Some, all on one tape.
+    """
+
+    def __cinit__(self, list inputs):
+        cdef Handle x
+        cdef Cursor c
+        cdef Py_ssize_t n, first
+        self.d.base = <Py_ssize_t>1 << 62
+        first = <Py_ssize_t>1 << 62
+        for x in inputs:
+            self.tape = x.tape
+            self.d.base, first = min(self.d.base, x.offset), min(first, x.rec)
+        if self.tape is None:
+            raise ValueError("tangents: there are no inputs, or they are on no tape")
+        self.d.base = max(self.d.base, 1)
+        self.d.shift = self.d.base - 1
+        n = self.tape.n_slots - self.d.shift
+        self.d.dot = <double *>PyMem_RawMalloc(n * sizeof(double))
+        if self.d.dot is NULL:
+            raise MemoryError()
+        fill(n, NOTHING, self.d.dot)
+        bits_new(&self.d.moving, n)
+        c.rec, c.slot = self.tape.n_records, self.tape.n_slots
+        rewind(self.tape, &c, first)
+        self.rec, self.slot = c.rec, c.slot
+
+    def __dealloc__(self):
+        PyMem_RawFree(self.d.dot)
+        bits_free(&self.d.moving)
+
+    cdef int move(self, Handle x, object x_dot) except -1:
+        """Give an input a tangent, an array of its shape, whose -0.0 are nothing."""
+        cdef Py_ssize_t k, first = x.offset - self.d.shift
+        if x.layout.size:
+            write_view(self.d.dot + first, x.layout, x_dot)
+            for k in range(first + x.layout.low, first + x.layout.high + 1):
+                if not is_nothing(self.d.dot[k]):
+                    bits_set(&self.d.moving, k, k)
+        return 0
+
+    cdef int move_one(self, Py_ssize_t slot) noexcept:
+        """Let one element of an input move."""
+        self.d.dot[slot - self.d.shift] = 1.0
+        bits_set(&self.d.moving, slot - self.d.shift, slot - self.d.shift)
+        return 0
+
+    cdef int run(self) except -1:
+        """Read the records: the tangent of a result is the sum of partial * tangent of operand."""
+        cdef Cursor c
+        c.rec, c.slot, self.d.freed = self.rec, self.slot, False
+        read_ahead(self.tape, &c, &self.d)
+        return 0
+
+    cdef bint outside(self, list roots) except -1:
+        """Whether outputs depend on slots from `guarded` up to the inputs, which have no tangent."""
+        return reaches_outside(self.tape, roots, self.d.base, self.tape.guarded, self.d.freed)
+
+    cdef int read(self, Handle y, double *out) except -1:
+        """The tangents of an output in C order; nothing is 0.0."""
+        cdef int64_t p[1 + 4 * MOST_DIMS]
+        cdef const double *first = self.d.dot + (y.offset - self.d.shift)
+        cdef Py_ssize_t k
+        if not y.layout.size:
+            return 0
+        if not y.layout.contiguous:
+            flat_layout(y.layout, p, False)
+            map_forward(OP_positive, False, p, first, NULL, out)
+            first = out
+        for k in range(y.layout.size):
+            out[k] = first[k] + 0.0
+        return 0
+
+    cdef int clear(self) noexcept:
+        """Nothing moves any more."""
+        cdef Bits *b = &self.d.moving
+        cdef Py_ssize_t k = 0, first, last = b.n // 64 + 1
+        while k < last:
+            first = k
+            while k < last and b.word[k]:
+                b.word[k] = 0
+                k += 1
+            if k > first:
+                fill(min(b.n, 64 * k) - 64 * first, NOTHING, self.d.dot + 64 * first)
+            k += 1
+        return 0

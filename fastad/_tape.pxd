@@ -152,7 +152,6 @@ cdef class Tape:
     cdef void run_forward(self, Wide *w) noexcept nogil
     cdef Py_ssize_t size_of(self, Py_ssize_t rec) noexcept
     cdef int sweep(self, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t base) except -1
-    cdef int tangent(self, Py_ssize_t first, Py_ssize_t base, double[::1] dot, list roots) except -1
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1
     cdef int deposit(self, Handle root) except -1
     cdef int release(self) except -1
@@ -259,6 +258,34 @@ cdef class Hook:
     cdef readonly dict home           # the hooks of one record: hook -> hook
     cdef Py_ssize_t offset
     cdef Layout layout
+
+
+cdef struct Bits:
+    uint64_t *word
+    Py_ssize_t *before                # set bits in front of each word
+    Py_ssize_t n
+
+
+cdef struct Tangents:
+    double *dot                       # dot[slot - shift] is the tangent of a slot; dot[0] is nothing
+    Py_ssize_t shift, base            # slots below `base` have no tangent
+    Bits moving                       # by entry of `dot`: where there may be one; all others are nothing
+    bint freed                        # a record of a freed graph was passed
+
+
+@cython.final
+cdef class Push:
+    """Tangents of what was recorded since some inputs, for one direction after the other."""
+    cdef Tape tape
+    cdef Tangents d
+    cdef Py_ssize_t rec, slot         # where the inputs begin
+
+    cdef int move(self, Handle x, object x_dot) except -1
+    cdef int move_one(self, Py_ssize_t slot) noexcept
+    cdef int run(self) except -1
+    cdef bint outside(self, list roots) except -1
+    cdef int read(self, Handle y, double *out) except -1
+    cdef int clear(self) noexcept
 
 
 cdef const int64_t *axes(Tape t, const Wide *w, int64_t *one) noexcept nogil

@@ -391,20 +391,6 @@ cdef class Tape:
         """
         recompute(self)
 
-    cdef int tangent(self, Py_ssize_t first, Py_ssize_t base, double[::1] dot, list roots) except -1:
-        """Read the records from `first` on with tangents: dot(result) = sum of partial * dot(operand).
-
-        `dot` begins with nothing, then mirrors the slots from `base` up; the caller has set the inputs' tangents in it.
-        `roots` are the outputs. Returns whether they depend on slots from `guarded` up to `base`, which have no tangent.
-        """
-        cdef Cursor c
-        cdef Tangents d
-        c.rec, c.slot = self.n_records, self.n_slots
-        rewind(self, &c, first)
-        d.dot, d.shift, d.base, d.freed = &dot[0], base - 1, base, False
-        read_ahead(self, &c, &d)
-        return reaches_outside(self, roots, base, self.guarded, d.freed)
-
     # ---- the reverse sweep ----
     cdef int prepare_adjoints(self, Py_ssize_t base) except -1:
         """Set the adjoints of all slots from `base` up to nothing."""

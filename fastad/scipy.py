@@ -189,8 +189,12 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
         if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
             raise ValueError(f"{form.name}: bounds={bounds!r}; a pair (low, high) is needed, or Bounds")
         bounds = form.vector_like(bounds[0], -np.inf, "bounds"), form.vector_like(bounds[1], np.inf, "bounds")
-    result = optimize.least_squares(problem.residuals, form.start, problem.jacobian if jac is None
-                                    else on_trees(jac, form, args), bounds, method, **options)
+    derivative = problem.jacobian if jac is None else on_trees(jac, form, args)
+    residuals = problem.residuals_ahead if jac is None else problem.residuals
+    try:
+        result = optimize.least_squares(residuals, form.start, derivative, bounds, method, **options)
+    finally:
+        problem.forget()
     result.x = form.tree_of(result.x, own_dtype=True)
     if not form.is_vector:
         result.grad = form.tree_of(result.grad)

@@ -468,7 +468,8 @@ def jacobian(f: Function, argnums: Argnums = 0, has_aux: bool = False) -> Callab
         out, aux = run("jacobian", f, inputs, kwargs, has_aux)
         out = joined(out)
         check_output("jacobian", out)
-        result = inputs.shaped(rows_of(inputs, out))
+        rows = rows_of(inputs, out)
+        result = inputs.shaped([part if inputs.nested else np.ascontiguousarray(part) for part in rows])
         return (result, inputs.result(aux)) if has_aux else result
 
     return matrix
@@ -491,20 +492,29 @@ def rows_of(inputs: Inputs, out: Any) -> list[Any]:
 
 def columns_of(inputs: Inputs, out: Any) -> list[Any] | None:
     """The Jacobian of one output for each input, by tangents; None where they would have to be recorded."""
-    found = []
-    still = [np.full(x.shape, -0.0) for x in inputs.variables]         # the other inputs: nothing, not zero
-    for k, x in enumerate(inputs.variables):
-        block = np.zeros((x.size, *np.shape(out)))
-        for j in range(x.size):
-            moving = still[k].copy()
-            moving.reshape(-1)[j] = 1.0
-            pushed = variable.push_forward(inputs.variables, [*still[:k], moving, *still[k + 1:]], [out])
-            if pushed is None:
-                return None
-            if pushed[0] is not None:
-                block[j] = pushed[0]
-        found.append(np.ascontiguousarray(np.moveaxis(block, 0, -1)).reshape(np.shape(out) + x.shape))
-    return found
+    if not isinstance(out, variable.Variable):
+        return [np.zeros(np.shape(out) + x.shape) for x in inputs.variables]
+    found = variable.push_columns(inputs.variables, out)
+    return found and [np.moveaxis(block, 0, -1).reshape(out.shape + x.shape)
+                      for block, x in zip(found, inputs.variables, strict=True)]
+
+
+class RecordedOutput:
+    """The output of a function of one array, recorded: its value, and its Jacobian when it is asked for."""
+
+    def __init__(self, f: Function, x: Array) -> None:
+        self.inputs = Inputs("jacobian", 0, [x])
+        self.out = joined(self.inputs.call(f, {}))
+        check_output("jacobian", self.out)
+
+    @property
+    def value(self) -> Any:
+        """The output as an array."""
+        return np.asarray(variable.value_of(self.out), np.float64)
+
+    def jacobian(self) -> Any:
+        """The matrix, its axes in the order in which it was computed."""
+        return self.inputs.shaped(rows_of(self.inputs, self.out))
 
 
 # ---- second derivatives -------------------------------------------------------------------------------------------

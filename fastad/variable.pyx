@@ -31,7 +31,7 @@ from fastad._scalar cimport (
 from fastad._tape cimport (
     ACCUMULATE, ANYWHERE, ASSIGN, CALL, CONSTANT, CONSTANT_A, CONSTANT_B, FAR, FREED, FREED_SCALAR, GONE, INDEXED,
     LEAF, MAP, MATMUL, NODE, OF_LEAF, ROUTE, SCALAR, SPAN, SPREAD, UNSET, Binding, Handle, Hook, Layout, State,
-    Storage, Tape, Wide, accumulate, add_hook, add_to_view, adopt, all_nothing_view, axes, catch_up, copy_in,
+    Push, Storage, Tape, Wide, accumulate, add_hook, add_to_view, adopt, all_nothing_view, axes, catch_up, copy_in,
     current_tape, dense, distance_x, distance_y, ensure_loops, evaluate_plain, exchange_tape, forget_leaf, harvest,
     is_wide, layout_of, loop_table, make_layout, matrix_span, reached_records, read_gradient, read_view, span,
     store_scalar, unbind_all, unlink, write_in_place, write_view,

@@ -84,6 +84,47 @@ def test_programs(program, point, direction):
         close(through, sum(np.sum(g * e) for g, e in zip(gradients, d, strict=True)), 1e-9)
 
 
+@settings(max_examples=150, deadline=None)
+@given(programs, points)
+def test_columns_are_directions(program, point):
+    """The directions of a Jacobian share a memory, in which each finds nothing of the one before."""
+    u, v, s = inputs(point)
+
+    def all_results(u, v, s):
+        return np.concatenate([np.reshape(r, -1) for r in [*run(program, u, v, s), u, v, u, s]])
+
+    columns = np.concatenate([part.reshape(len(part), -1)
+                              for part in fa.jacobian(all_results, argnums=(0, 1, 2))(u, v, s)], axis=1)
+    for k, d in enumerate(np.where(np.eye(9) > 0.0, 1.0, 0.0)):
+        np.testing.assert_array_equal(columns[:, k] + 0.0, fa.jvp(all_results, (u, v, s), inputs(d))[1] + 0.0)
+
+
+class Doubled(fa.Gate):
+    """A rule without tangents of its own."""
+
+    def forward(self, x):
+        return 2.0 * x
+
+    def backward(self, upstream):
+        return 2.0 * upstream
+
+
+def test_columns_reach_what_they_move_and_nothing_else():
+    A = rng.normal(size=(3, 3))
+
+    def f(x):
+        rows = np.outer(np.sin(x), np.arange(100.0))             # a row of it moves with one element
+        y = np.ones(3) * x[2]
+        y[1] = x[0]
+        y[[2, 2]] = np.stack([x[1], x[0] * x[0]])
+        return np.concatenate([rows[1], y, Doubled()(x[1:]), A @ x, np.take(x, [2, 2, 0]), rows[:, ::30].T.reshape(-1)])
+
+    x = rng.normal(size=3)
+    J = fa.jacobian(f)(x)
+    np.testing.assert_array_equal(J, np.stack([fa.vjp(f, x)[1](e)[0] for e in np.eye(len(J))]))
+    assert J.flags.c_contiguous
+
+
 def test_partials_see_the_values_of_their_time():
     def f(x):
         y = x * 1.0

@@ -2,6 +2,7 @@
 import subprocess
 import sys
 from collections import Counter, namedtuple
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -375,6 +376,31 @@ def test_least_squares_options():
         fa.scipy.least_squares(misfit, GUESS, bounds=3)
     with pytest.raises(ValueError, match="x_scale"):
         fa.scipy.least_squares(misfit, GUESS, x_scale={"rate": 1.0})
+
+
+@pytest.mark.parametrize("method", ["trf", "lm"])
+def test_least_squares_records_each_point_once(method):
+    """Residuals and Jacobian at one point come from one recording, and none is left afterwards."""
+    seen = []
+
+    def residuals(x):
+        seen.append(x.value.tobytes())
+        return np.exp(-x[0] * T) - x[1] * T
+
+    size = len(fa.tape())
+    fa.scipy.least_squares(residuals, np.array([1.0, 1.0]), method=method)
+    assert len(seen) > 3 and all(x != y for x, y in pairwise(seen))
+    assert len(fa.tape()) == size
+
+    def failing(x):
+        if len(seen) > 3:
+            raise OverflowError
+        return residuals(x)
+
+    seen.clear()
+    with pytest.raises(OverflowError):
+        fa.scipy.least_squares(failing, np.array([1.0, 1.0]), method=method)
+    assert len(fa.tape()) == size
 
 
 @pytest.mark.parametrize("method", ["hybr", "lm", "broyden1", "df-sane", "krylov"])

@@ -7,7 +7,7 @@ can use.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,7 +87,8 @@ class Wired:
             from ..compiled import compile as compiled
 
             self.ready, self.form, self.args = compiled(flat), Form(form.start, form.name), ()
-        self.graph: tuple[bytes, Any] | None = None
+        #: What was recorded last, and of which kind and at which point.
+        self.graph: tuple[Any, Any] | None = None
 
     def tree_of(self, x: Array) -> Any:
         """What `ready` takes."""
@@ -117,12 +118,20 @@ class Wired:
             return self.vector_of(self.ready.hvp(self.tree_of(x), *self.args, self.tree_of(p)), "the Hessian product")
         from ..transforms import RecordedGradient
 
-        key = x.tobytes()
-        if self.graph is None or self.graph[0] != key:
-            self.graph = None                         # its records go before the new ones come
-            self.graph = key, RecordedGradient(self.flat, x)
-        product: Array = self.graph[1].product(p)
+        product: Array = self.recorded(RecordedGradient, x).product(p)
         return product
+
+    def recorded(self, how: Callable[[Function, Array], Any], x: Array) -> Any:
+        """What `how` makes of the function and a point, as long as it is asked for the same point."""
+        key = how, x.tobytes()
+        if self.graph is None or self.graph[0] != key:
+            self.forget()                             # its records go before the new ones come
+            self.graph = key, how(self.flat, x)
+        return self.graph[1]
+
+    def forget(self) -> None:
+        """Drop what was recorded: SciPy's objects may live on."""
+        self.graph = None
 
     def hess(self, x: Array) -> Any:
         """The Hessian as a matrix."""
@@ -141,14 +150,25 @@ class Wired:
         row: Array = joined(self.value(x))
         return row
 
+    def residuals_ahead(self, x: Array) -> Array:
+        """The same for a solver that asks for the Jacobian next, at most points: both come from one recording."""
+        if self.ready is not None:
+            return self.residuals(x)
+        from ..transforms import RecordedOutput
+
+        row: Array = self.recorded(RecordedOutput, x).value
+        return row
+
     def jacobian(self, x: Array) -> Any:
         """Their derivatives: a row for each output, a column for each parameter."""
         if self.sparse:
             return self.ready.jacobian(x, *self.args, sparse=True)
         if self.ready is None:
-            from ..transforms import jacobian
+            from ..transforms import RecordedOutput
 
-            return np.asarray(jacobian(self.flat)(x))
+            matrix = np.asarray(self.recorded(RecordedOutput, x).jacobian())
+            self.forget()
+            return matrix
         return self.form.matrix_of(self.ready.jacobian(self.tree_of(x), *self.args), "the Jacobian")
 
     def weighted_hess(self, x: Array, weights: Array) -> Any:
