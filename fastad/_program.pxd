@@ -117,5 +117,6 @@ cdef class Bound:
     cdef Workspace space
     cdef object slow
     cdef readonly object gradient               # the buffer of the gradient, or a tuple of them
+    cdef readonly object function               # the compiled function
     cdef list buffers
     cdef bint quick                             # the program is one of floating-point numbers alone

@@ -274,6 +274,7 @@ cdef class Code:
 
 
 include "_stops.pxi"
+include "_stepping.pxi"
 include "_checking.pxi"
 include "_windows.pxi"
 include "_arguments.pxi"
@@ -552,43 +553,6 @@ cdef class Evaluator:
         self.code.give_back(space)
         return made
 
-    def timed(self, leaves, Py_ssize_t repeat):
-        """How long each instruction takes, in nanoseconds: the least of so many executions.
-
-        What takes less than the clock can see is executed many times in a row, with the same operands. The lines of a run
-        count with it. None when the arguments are not those of this program.
-        """
-        cdef Workspace space = self.code.workspace(1)
-        cdef Code code = self.code
-        cdef Py_ssize_t k, i, j, last, m, n = PyArray_DIM(<ndarray>code.instructions, 0)
-        cdef object before, kinds = code.instructions["kind"].tolist(), counts = code.instructions["count"].tolist()
-        cdef object calls = ((code.instructions["kind"] == 9) & (code.instructions["op"] == 0)).tolist()
-        cdef double[::1] best = np.full(n, np.inf)
-        cdef double elapsed, idle = np.inf
-        for i in range(1000):
-            before = clock()
-            idle = min(idle, <double>(clock() - before))
-        for i in range(repeat):
-            if self.load(space, leaves) == -2 or self.load_captures(space) == -2:
-                return None
-            k = 0
-            while k < n:
-                last = k + 1 + (counts[k] if kinds[k] == 1 else 0)
-                m = 1 if calls[k] or i == 0 else <Py_ssize_t>min(max(CLOCKED / max(best[k], 1.0), 1.0), 1000.0)
-                before = clock()
-                for j in range(m):
-                    if calls[k]:
-                        code.call(k, space)
-                    elif advance(code, k, last, space) < 0:
-                        PyErr_CheckSignals()
-                elapsed = <double>(clock() - before)
-                best[k] = min(best[k], max(elapsed - idle, 0.0) / m)
-                k = last
-        code.give_back(space)
-        out = np.asarray(best)
-        out[~np.isfinite(out)] = 0.0                  # lines, whose run has the time
-        return out
-
     def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds, Py_ssize_t lanes,
               unsigned char[::1] cancel=None):
         """Evaluate rows [first, last) of a batch, side by side, without the GIL.
@@ -763,8 +727,9 @@ cdef class Bound:
     (6.0, (array(3.), array(2.)))
     """
 
-    def __init__(self, Evaluator evaluator, gradient, list buffers, slow, bint quick):
-        self.evaluator, self.gradient, self.buffers, self.slow, self.quick = evaluator, gradient, buffers, slow, quick
+    def __init__(self, function, Evaluator evaluator, gradient, list buffers, slow, bint quick):
+        self.function, self.evaluator, self.gradient, self.buffers = function, evaluator, gradient, buffers
+        self.slow, self.quick = slow, quick
         self.space = evaluator.code.workspace(1)
 
     def __repr__(self):

@@ -9,7 +9,11 @@ from typing import Any, Self
 import numpy as np
 
 from . import variable
+from ._instructions import KINDS, LISTED, READING, WRITING, uses_of
+from ._program import stepped
 from ._tape import tape as current_tape
+from .compiled.program import NAMES, Program, described
+from .compiled.unfused import unfused
 from .errors import NonFiniteError
 from .observing import Observer
 from .pictures import ACCUMULATE, operation_of, reads, short
@@ -40,8 +44,10 @@ class debug_nan(ContextDecorator):  # noqa: N801  a context manager, named like 
     Notes
     -----
     Compiled functions, their batches, bound evaluators and descents run in Python meanwhile. Those that `fastad.load`
-    has read have no Python code and are replayed as ever. What is computed under ``no_grad`` or in plain NumPy, and the
-    tangents of ``jvp``, are not looked at. A value that ``np.where`` does not select counts as well: it is a value.
+    has read have no Python code: their programs are executed once more, one operation after the other, and the error
+    names the instruction in place of a line. Of programs of derivatives that is done when a result is nan or infinite;
+    not of matrices that take many directions. What is computed under ``no_grad`` or in plain NumPy, and the tangents of
+    ``jvp``, are not looked at. A value that ``np.where`` does not select counts as well: it is a value.
 
     Inside, an operation takes some tens of microseconds; outside it costs nothing.
 
@@ -109,10 +115,8 @@ class _Checker(Observer):
         at = int(np.argmax(bad))
         where = element(r, operands, len(values), at)
         lines = [operand_line(k, x, where, self.bad) for k, x in enumerate(operands)]
-        what = f"{operation_of(r)} gave {values[at]:g}"
-        if len(values) > 1:
-            what += f" in {int(bad.sum())} of {len(values)} elements, first in {list(where or (at,))}"
-        self.report("value", r, self.place(record), what, lines)
+        what = gave(operation_of(r), values, bad, where)
+        self.report("value", operation_of(r), self.place(record), what, lines)
 
     def sweeping(self, tape: Any, record: int, slot: int) -> None:
         """Look at the adjoint that arrives, which a seed or a hook may have spoilt."""
@@ -121,8 +125,8 @@ class _Checker(Observer):
             return
         g = variable.numbers_at(tape, slot, min(r["size"], max(r.get("n", 1), 1)), True)
         if self.bad(g).any():
-            self.report("gradient", r, self.place(record), f"the gradient that arrives at {operation_of(r)} is "
-                        f"{g[int(np.argmax(self.bad(g)))]:g}, from a seed or a hook", [])
+            self.report("gradient", operation_of(r), self.place(record), "the gradient that arrives at "
+                        f"{operation_of(r)} is {g[int(np.argmax(self.bad(g)))]:g}, from a seed or a hook", [])
 
     def swept(self, tape: Any, record: int, slot: int) -> None:
         """Look at the adjoints that a record has added to."""
@@ -143,19 +147,75 @@ class _Checker(Observer):
                         [f"{d:g}" for d, s in zip(r["partials"], (r["a"], r["b"]), strict=True) if s is not None
                          and d is not None]))
                 one = "its operand" if len(spans) == 1 else "an operand"
-                self.report("gradient", r, self.place(record), f"the gradient that {operation_of(r)} passes on to "
-                            f"{one} is {g[int(np.argmax(bad))]:g}", lines)
+                self.report("gradient", operation_of(r), self.place(record), "the gradient that "
+                            f"{operation_of(r)} passes on to {one} is {g[int(np.argmax(bad))]:g}", lines)
 
-    def report(self, phase: str, r: Any, place: Any, what: str, lines: list[str]) -> None:
+    def replayed(self, name: str, program: Program, leaves: Any, results: Any) -> None:
+        """Find the operation in a program; those of derivatives hold infinite numbers that are never selected."""
+        wrong = [bool(self.bad(x).any()) for x in results]
+        phase = "value" if program.kind == "value" or wrong[0] else "gradient"
+        if phase in self.warned or (program.kind != "value" and not any(wrong)):
+            return
+        evaluator, sources = unfused(program.evaluator)
+
+        def look(k: int, numbers: Any) -> None:
+            step = Step(evaluator.code, k, numbers)
+            bad = self.bad(step.values)
+            if phase in self.warned or not bad.any():
+                return
+            at = int(np.argmax(bad))
+            lines = [operand_line(j, x[0] if len(x) == 1 else x, (at,) if step.by_element and len(x) == len(bad) else
+                                  None, self.bad) for j, x in enumerate(step.operands)]
+            self.report(phase, step.operation, None, gave(step.operation, step.values, bad), lines,
+                        f"instruction {sources[k]} of the program ({program.kind}) of {name}, which was loaded from "
+                        f"a file and has no lines:\n  {step.text}")
+
+        stepped(evaluator, leaves, look)
+
+    def report(self, phase: str, operation: str, place: Any, what: str, lines: list[str],
+               elsewhere: str = "recorded before debug_nan()") -> None:
         """Raise the error, or warn once."""
-        text = "\n".join([what, *[f"  {line}" for line in str(place or "recorded before debug_nan()").split("\n")],
+        text = "\n".join([what, *[f"  {line}" for line in str(place or elsewhere).split("\n")],
                           *[f"  {line}" for line in lines]])
         if not self.warn:
-            raise NonFiniteError(text, operation_of(r), place, phase)
+            raise NonFiniteError(text, operation, place, phase)
         if phase not in self.warned:
             self.warned.add(phase)
             file, line = (place.file, place.line) if place else ("<unknown>", 0)
             warnings.warn_explicit(text, RuntimeWarning, file, line)
+
+
+class Step:
+    """What an instruction of an unfused program has done."""
+
+    def __init__(self, code: Any, k: int, numbers: Any) -> None:
+        self.values, self.operands, self.operation, self.text = np.empty(0), [], "", ""
+        row = code.instructions[k]
+        kind = KINDS[row["kind"]]
+        if kind in ("fill", "copy", "gather"):        # which compute nothing
+            return
+        self.text = " ".join(described(row, code)[0].split())
+        self.by_element = kind in ("scalars", "line")
+        if kind == "scalars":
+            q = code.scalars[row["first"]]
+            used = [(WRITING, q["v"], q["v"]), *[(READING, q[x], q[x]) for x in "ab" if x == "a" or q["b"]]]
+            self.operation = NAMES[int(q["op"])]
+        else:
+            used = list(zip(*uses_of(code.instructions[k:k + 1], code.pool)[1:], strict=True))
+            summed = kind in ("add", "sum", "chain")
+            name = code.calls[row["count"]].name if kind == "call" else NAMES.get(int(row["op"]), kind)
+            self.operation = ("sum" if name in (kind, "positive") else f"{name}, sum") if summed else name
+        self.values = np.concatenate([numbers[low:high + 1] for mode, low, high in used if mode == WRITING])
+        self.operands = [numbers[low:high + 1].copy() for mode, low, high in used if mode == READING]
+        listed = [numbers[low] for mode, low, _ in used if mode == LISTED]
+        self.operands += [np.array(listed)] if listed else []
+
+
+def gave(operation: str, values: Any, bad: Any, where: tuple[int, ...] | None = None) -> str:
+    """What an operation gave."""
+    at = int(np.argmax(bad))
+    several = f" in {int(bad.sum())} of {len(values)} elements, first in {list(where or (at,))}"
+    return f"{operation} gave {values[at]:g}" + (several if len(values) > 1 else "")
 
 
 def element(r: Any, operands: list[Any], n: int, at: int) -> tuple[int, ...] | None:

@@ -106,3 +106,6 @@ class Observer:
 
     def swept(self, tape: Any, record: int, slot: int) -> None:
         """The operands of a record have got their part of its adjoint."""
+
+    def replayed(self, name: str, program: Any, leaves: Any, results: Any) -> None:
+        """A program has run of a function that has no Python code, which other functions run meanwhile."""

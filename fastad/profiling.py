@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import variable
-from ._instructions import KINDS, STRIP
+from ._instructions import KIND, KINDS, STRIP
+from ._program import Bound, timed
+from .compiled.arguments import Arguments
+from .compiled.batch import Batch, lanes_for, row_arguments
 from .compiled.function import Compiled
 from .compiled.path import Path
 from .compiled.program import Program, described
@@ -23,11 +26,12 @@ if TYPE_CHECKING:
 __all__ = ["Cost", "LineCost", "Profile", "profile"]
 
 #: The kind of program behind each method of a compiled function.
-KIND = {"value_and_grad": "grad", "grad": "grad", "hvp": "hvp", "jvp": "jvp", "jacobian": "jacobian",
+PROGRAM = {"value_and_grad": "grad", "grad": "grad", "hvp": "hvp", "jvp": "jvp", "jacobian": "jacobian",
         "hessian": "hessian"}
 #: A table shows so many rows.
 SHOWN = 20
-RUN, SCALARS, CALL = KINDS.index("run"), KINDS.index("scalars"), KINDS.index("call")
+OF_ROWS = {name: PROGRAM[name] for name in ("value_and_grad", "grad", "jacobian")}
+RUN, SCALARS = KIND["run"], KIND["scalars"]
 
 
 class Cost(NamedTuple):
@@ -115,7 +119,8 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     ----------
     f : Compiled, or a method of one
         ``profile(f, x)`` runs the program of the value; ``profile(f.value_and_grad, x)``, ``f.grad``, ``f.hvp``,
-        ``f.jvp``, ``f.jacobian`` and ``f.hessian`` those of derivatives.
+        ``f.jvp``, ``f.jacobian`` and ``f.hessian`` those of derivatives. So do ``f.bind(x)`` and, of all rows,
+        ``f.batch`` and its methods.
     *args, **kwargs
         Those of a call.
     repeat : int
@@ -129,7 +134,9 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     Notes
     -----
     The function is traced once more, with its lines; ordinary traces note none. The lines of a *run* are executed
-    together and have one time. What derivatives cost stands at the line that is differentiated.
+    together and have one time. What derivatives cost stands at the line that is differentiated. Of a batch as many rows
+    are executed as lie side by side, and the time is that of all rows on one thread if they take the branches of the
+    first one.
 
     Raises
     ------
@@ -152,22 +159,42 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     >>> sorted({row.place.line for row in p.lines if row.place is not None})
     [3, 4]
     """
-    owner = f if isinstance(f, Compiled) else getattr(f, "__self__", None)
-    method = "" if f is owner else getattr(f, "__name__", "")
-    if not isinstance(owner, Compiled) or (method and method not in KIND):
-        raise TypeError(f"profile: a compiled function is needed (fa.compile(f)), or its {', '.join(KIND)}, not "
-                        f"{method or type(f).__name__}")
+    owner, name, kind = profiled(f)
     if owner.saved:
         raise TypeError(f"profile: {owner.name} was loaded from a file and has no Python code")
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise ValueError(f"profile: repeat={repeat!r}: a positive number is needed")
-    observer = _Lines()
-    program, leaves = traced(owner, KIND.get(method, "value"), args, kwargs, observer)
-    nanoseconds = program.evaluator.timed(leaves, repeat)
+    observer, lanes = _Lines(), 1
+    if isinstance(getattr(f, "__self__", f), Batch):
+        form, arrays = owner.batch.taken_apart(args, kwargs.get("in_axes", 0), kwargs.get("threads", 1))
+        first = row_arguments(form, arrays, 0)
+        program, leaves = traced(owner, kind, first, [], observer)
+        lanes = lanes_for(program.evaluator.code, form.n)
+    else:
+        program, leaves = traced_call(owner, kind, args, kwargs, observer)
+    if lanes > 1:
+        nanoseconds = timed(program.evaluator, arrays, repeat, form.stacked, lanes)
+    else:
+        nanoseconds = timed(program.evaluator, leaves, repeat)
     assert nanoseconds is not None and program.path.origins is not None
-    rows, lines = costs_of(program, program.path.origins[program.kind], nanoseconds * 1e-9, observer)
-    name = owner.name + (f".{method}" if method else "")
-    return Profile(name, rows, lines, duration_of_call(f, args, kwargs, repeat), 8 * program.evaluator.code.n_slots)
+    share = form.n / lanes if lanes > 1 else 1.0
+    rows, lines = costs_of(program, program.path.origins[program.kind], nanoseconds * 1e-9 * share, observer, lanes)
+    return Profile(name, rows, lines, duration_of_call(f, args, kwargs, repeat),
+                   8 * program.evaluator.code.n_slots * lanes)
+
+
+def profiled(f: Any) -> tuple[Compiled, str, str]:
+    """The compiled function behind what is called, how that is called, and the kind of its program."""
+    if isinstance(f, Bound):
+        return f.function, f"{f.function.name}.bind", "grad"
+    owner, method = getattr(f, "__self__", f), getattr(f, "__name__", "") if hasattr(f, "__self__") else ""
+    known, within = PROGRAM, ""
+    if isinstance(owner, Batch):
+        owner, known, within = owner.function, OF_ROWS, ".batch"
+    if not isinstance(owner, Compiled) or (method and method not in known):
+        raise TypeError(f"profile: a compiled function is needed (fa.compile(f)), or its {', '.join(PROGRAM)}, bind(x) "
+                        f"or batch, not {method or type(f).__name__}")
+    return owner, owner.name + within + (f".{method}" if method else ""), known.get(method, "value")
 
 
 class _Lines(Observer):
@@ -180,8 +207,8 @@ class _Lines(Observer):
         return super().here() if self.function or self.origin >= 0 else None
 
 
-def traced(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
-           observer: _Lines) -> tuple[Program, list[Any]]:
+def traced_call(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
+                observer: _Lines) -> tuple[Program, list[Any]]:
     """The program of a call, made anew under observation, and its inputs."""
     kwargs = {name: value for name, value in kwargs.items() if name not in ("out", "sparse")}      # of the call
     vector = None
@@ -192,7 +219,12 @@ def traced(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
         vector = vector[0] if owner.single and len(vector) == 1 else vector
     arguments = owner.read(args, kwargs, derive=kind != "value")
     more = [] if vector is None else owner.seeds_like(arguments, vector, f"{kind}: the vector")
-    leaves = [*arguments.leaves, *more]
+    return traced(owner, kind, arguments, more, observer)
+
+
+def traced(owner: Compiled, kind: str, arguments: Arguments, more: Sequence[Any],
+           observer: _Lines) -> tuple[Program, list[Any]]:
+    """The same for arguments that were read, and further inputs."""
     path = Path(owner.f, arguments, owner.passes, observer)
     observer.function = False
     try:
@@ -201,7 +233,7 @@ def traced(owner: Compiled, kind: str, args: Sequence[Any], kwargs: Options,
             if not one_program(path, kind, min(width, np.size(path.outputs[0])) if kind == "jacobian" else width):
                 raise TypeError(f"profile: the {kind} of {owner.name} is no program of its own but takes many "
                                 "directions; profile f.jvp, f.hvp or f.grad, which compute them")
-        return path.program(kind), leaves
+        return path.program(kind), [*arguments.leaves, *more]
     finally:
         variable.observe(path.trace.tape, None)
 
@@ -217,8 +249,8 @@ def duration_of_call(f: Any, args: Sequence[Any], kwargs: Options, repeat: int) 
     return best * 1e-9
 
 
-def costs_of(program: Program, origins: Sequence[Any], seconds: Any,
-             observer: Observer) -> tuple[list[Cost], list[LineCost]]:
+def costs_of(program: Program, origins: Sequence[Any], seconds: Any, observer: Observer,
+             lanes: int = 1) -> tuple[list[Cost], list[LineCost]]:
     """The rows of both tables."""
     code = program.evaluator.code
     records = program.path.trace.tape.records
@@ -238,7 +270,7 @@ def costs_of(program: Program, origins: Sequence[Any], seconds: Any,
                 found[observer.place(record)] += n
             if len(slots) > len(inside):
                 found[None] += len(slots) - len(inside)
-        size = sum(bytes_of(code.instructions[j], code) for j in range(k, last))
+        size = lanes * sum(bytes_of(code.instructions[j], code) for j in range(k, last))
         if not found:
             found[None] = 1
         total = found.total()

@@ -1,5 +1,6 @@
 """debug_nan names the first operation that goes wrong, its operands and its line."""
 import linecache
+import re
 import threading
 import warnings
 
@@ -156,12 +157,76 @@ def test_descents_of_compiled_functions():
     assert not fa.minimize(f, np.array([0.3, 2.0]), lr=0.5, max_iter=50).success
 
 
-def test_a_loaded_function_is_replayed(tmp_path):
-    f = fa.compile(spoilt)
-    f(np.array([1.0, 2.0]))
-    f.save(tmp_path / "f.fad")
+def loaded(f, *args, tmp_path):
+    """A compiled function after it was saved and loaded, with programs for all that it can do with these arguments."""
+    c = fa.compile(f)
+    c(*args)
+    c.grad(*args)
+    c.hessian(*args)
+    c.save(tmp_path / "f.fad")
+    return fa.load(tmp_path / "f.fad")
+
+
+def measured(x):
+    """An array operation and a loop over numbers."""
+    y, s = np.log(x), 0.0
+    for i in range(3):
+        s = s + fa.sqrt(x[i]) * y[i]
+    return s + np.sum(np.exp(y))
+
+
+GOOD, BAD = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 0.0, 3.0, 4.0])
+
+
+@pytest.mark.parametrize("run", [
+    lambda f: f(BAD), lambda f: f.grad(BAD), lambda f: f.value_and_grad(BAD), lambda f: f.hessian(BAD),
+    lambda f: f.bind(GOOD)(BAD), lambda f: f.batch(np.stack([GOOD, BAD])),
+    lambda f: f.batch.grad(np.stack([GOOD, BAD])),
+], ids=["value", "grad", "value_and_grad", "hessian", "bind", "batch", "batch.grad"])
+def test_a_loaded_function_names_the_instruction(run, tmp_path):
+    f = loaded(measured, GOOD, tmp_path=tmp_path)
+    with pytest.raises(fa.NonFiniteError) as caught, fa.debug_nan():
+        run(f)
+    error = caught.value
+    assert (error.operation, error.place, error.phase) == ("log", None, "value")
+    head, where, instruction, operand = str(error).splitlines()
+    assert head == "log gave -inf in 1 of 4 elements, first in [1]"
+    assert re.fullmatch(r"  instruction \d+ of the program \(\w+\) of measured, .* has no lines:", where)
+    assert re.fullmatch(r"    line s[.\d]* = log\(s[.\d]*\)", instruction)
+    assert operand == "  operand 1: [1 0 3 4], shape (4,), there 0"
     with fa.debug_nan():
-        assert np.isneginf(fa.load(tmp_path / "f.fad")(np.array([1.0, 0.0])))
+        assert np.isfinite(f(GOOD)) and np.isfinite(f.grad(GOOD)).all() and np.isfinite(f.hessian(GOOD)).all()
+    assert np.isnan(f(-BAD))
+
+
+def test_descents_of_loaded_functions(tmp_path):
+    f = loaded(measured, GOOD, tmp_path=tmp_path)
+    with pytest.raises(fa.NonFiniteError, match="sqrt gave nan"), fa.debug_nan():
+        fa.minimize(f, GOOD, lr=10.0)
+    with pytest.raises(fa.NonFiniteError, match="log gave -inf"), fa.debug_nan():
+        fa.minimize_many(f, np.stack([BAD, GOOD]))
+
+
+def test_gradients_of_loaded_functions(tmp_path):
+    """Infinite derivatives that nothing is multiplied with are none of the function's."""
+    f = loaded(lambda x: np.sum(np.where(x > 1.0, np.sqrt(x), 2.0)), GOOD, tmp_path=tmp_path)
+    with fa.debug_nan():
+        np.testing.assert_array_equal(f.grad(BAD), [0.0, 0.0, 0.5 / np.sqrt(3.0), 0.25])
+    f = loaded(lambda x: np.sum(np.sqrt(x)), GOOD, tmp_path=tmp_path)
+    with fa.debug_nan():
+        f(BAD)
+    with pytest.raises(fa.NonFiniteError, match="inf") as caught, fa.debug_nan():
+        f.grad(BAD)
+    assert caught.value.phase == "gradient"
+
+
+def test_warnings_of_loaded_functions(tmp_path):
+    f = loaded(measured, GOOD, tmp_path=tmp_path)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        with fa.debug_nan(warn=True):
+            f.batch(np.stack([BAD, BAD]))
+    assert len(seen) == 1 and str(seen[0].message).startswith("log gave -inf")
 
 
 def test_what_is_not_selected_has_no_gradient():

@@ -1,4 +1,5 @@
 """Profiles: every instruction has a time and lines, and together they are about the whole call."""
+import functools
 import linecache
 from itertools import pairwise
 
@@ -116,3 +117,39 @@ def test_misuse(tmp_path):
     loop.save(tmp_path / "loop.fad")
     with pytest.raises(TypeError, match="file"):
         fa.profile(fa.load(tmp_path / "loop.fad"), X)
+
+
+# ---- rows and bound evaluators --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("method", "options"), [
+    ("batch", {}), ("batch.value_and_grad", {"threads": 2}), ("batch.grad", {}), ("batch", {"in_axes": 1})])
+@pytest.mark.parametrize("rows", [1, 5, 300])
+def test_batches(method, options, rows):
+    args = np.tile(X[:20], (rows, 1))
+    f = functools.reduce(getattr, method.split("."), loop)
+    p = fa.profile(f, args.T if options.get("in_axes") else args, repeat=2, **options)
+    assert {row.place.line for row in p.lines if row.place} == {line_of("a = x[i + 1]"), line_of("s = s + 100.0")}
+    assert repr(p).startswith(f"loop.{method}: ") and p.executing > 0.0
+    one = fa.profile(loop.grad if "grad" in method else loop, X[:20], repeat=2)
+    assert len(p.rows) == len(one.rows) and p.workspace % one.workspace == 0
+    assert (p.workspace > one.workspace) == (rows > 1)
+
+
+def test_batches_with_shared_arguments_and_jacobians():
+    p = fa.profile(layer.batch.value_and_grad, np.stack([W] * 40), X[:10], in_axes=(0, None), repeat=2)
+    assert {place.line for row in p.rows for place in row.places} == {
+        line_of(word) for word in ("h = np.tanh", "return np.exp(h)", "return np.sum(np.sort")}
+    p = fa.profile(model.batch.jacobian, np.ones((9, 3)), repeat=2)
+    assert repr(p).startswith("model.batch.jacobian: ")
+
+
+def test_bound_evaluators():
+    b = loop.bind(X)
+    p = fa.profile(b, X, repeat=3)
+    assert b.function is loop and repr(p).startswith("loop.bind: ")
+    assert len(p.rows) == len(fa.profile(loop.grad, X, repeat=3).rows)
+
+
+@pytest.mark.parametrize("f", [loop.batch.__repr__, np.sum, loop.bind, 3, X.sum, loop.f])
+def test_what_cannot_be_profiled(f):
+    with pytest.raises(TypeError, match="profile: a compiled function is needed"):
+        fa.profile(f, X)

@@ -316,6 +316,11 @@ class Batch:
                     holds[slice(*part)] = bytes(part[1] - part[0])    # an array from outside is not what it was
 
         in_threads(work, n, lanes, threads)
+        if self.function.saved and self.function.is_watched:
+            for k in np.flatnonzero(np.frombuffer(holds, np.uint8)):
+                for inputs, which, results in calls:
+                    self.function.show(program, [x[k] if s else x for x, s in zip(inputs, which, strict=True)],
+                                       [array[k] for array in results])
         if program.pattern is not None:               # a matrix of which the program gives some elements
             dense = np.zeros((n, prod(program.pattern.shape)))
             dense[:, program.pattern.places] = out[0]

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import transforms, variable
 from .._program import Bound, Replay
+from .._tape import tape
 from ..errors import AuditError, TraceError
 from ..transforms import like
 from ..tree import flatten, flatten_like
@@ -259,7 +260,17 @@ class Compiled(Replay):
 
     def replayed(self, path: Path, kind: str, leaves: Sequence[Any], out: Any) -> Any:
         """What the evaluator gives."""
-        return path.program(kind).evaluator(leaves, out)
+        program = path.program(kind)
+        found = program.evaluator(leaves, out)
+        if self.saved and isinstance(found, list):
+            self.show(program, leaves, found)
+        return found
+
+    def show(self, program: Program, leaves: Sequence[Any], results: Sequence[Any]) -> None:
+        """Let an observer see the replay of a function that has no Python code."""
+        observer = variable.observer_of(tape()) if self.is_watched else None
+        if observer is not None:
+            observer.replayed(self.name, program, leaves, results)
 
     def traced(self, paths: Paths, arguments: Arguments, after: Any) -> Path | None:
         """Trace a new path; None when the function cannot be traced, or has too many paths."""
@@ -304,9 +315,14 @@ class Compiled(Replay):
         return not self.saved and variable.in_python()
 
     @property
+    def is_watched(self) -> bool:
+        """Whether there is an observer, apart from a trace."""
+        return variable.in_python() and not variable.is_tracing()
+
+    @property
     def is_observed(self) -> bool:
-        """Whether an observer has to see each operation, apart from a trace."""
-        return self.runs_in_python and not variable.is_tracing()
+        """Whether an observer has to see each operation: Python runs the function."""
+        return not self.saved and self.is_watched
 
     def observed(self, args: Sequence[Any], kwargs: Options) -> Any:
         """The function on Variables, so that an observer sees what it does."""
@@ -393,7 +409,7 @@ class Compiled(Replay):
             return float(value)
 
         quick = all(leaf.kind == FLOAT for leaf in arguments.kinds)
-        return Bound(found[1].program("grad").evaluator, buffers[0] if self.single else tuple(buffers),
+        return Bound(self, found[1].program("grad").evaluator, buffers[0] if self.single else tuple(buffers),
                      arguments.by_leaf(buffers), slow, quick)
 
     def buffers(self, out: Any, arguments: Arguments) -> list[Any]:

@@ -39,6 +39,8 @@ def matrix(f: Compiled, kind: str, args: Sequence[Any], kwargs: Options, sparse:
     sizes = sizes_of(dims)
     shape = sizes_of([outer])[0], sum(sizes)
     if kind in path.programs:
+        if f.saved:
+            f.show(path.programs[kind], arguments.leaves, [data])
         shorten(f, kind, path.programs[kind], arguments, outer)
     if sparse:
         return as_sparse(data, pattern, shape)

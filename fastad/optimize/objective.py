@@ -44,7 +44,7 @@ class Replayed(Objective):
 
     def __call__(self, x: Array) -> tuple[float, Array]:
         """Value and gradient; finds the branch."""
-        if self.f.is_observed:                        # each operation is to be seen
+        if self.f.is_watched:                         # each operation is to be seen
             return self.function(x)
         arguments = self.f.read((self.form.tree_of(x), *self.args), {})
         found = self.f.find("grad", arguments, arguments.leaves) if self.f.scalar_paths(arguments) else None
