@@ -205,7 +205,7 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
 
 def root(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str = "hybr", *, jac: Any = None,
          tol: float | None = None, callback: Function | None = None, options: Mapping[str, Any] | None = None,
-         compile: bool = False) -> OptimizeResult:
+         compile: bool = False, sparse: bool = False) -> OptimizeResult:
     """``scipy.optimize.root`` with the Jacobian supplied to the methods that use one, hybr and lm.
 
     Parameters
@@ -227,11 +227,19 @@ def root(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str = "hybr
         SciPy's, with parameters in the form of `x0`; hybr and lm have none.
     compile : bool
         Whether to compile `fun` for this call; see `minimize`.
+    sparse : bool
+        Refused: none of SciPy's methods takes a sparse Jacobian. hybr and lm factorise a dense one, krylov and its kin
+        take none; for many equations with few unknowns each `least_squares` has use for one.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
         SciPy's; ``x`` has the form of `x0`, ``fun`` is the vector of all values.
+
+    Raises
+    ------
+    ValueError
+        When an argument makes no sense; names it and what is allowed.
 
     Examples
     --------
@@ -246,11 +254,14 @@ def root(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str = "hybr
     from scipy import optimize
 
     form = Form(x0, "fa.scipy.root")
+    if sparse:
+        raise ValueError(f"{form.name}: sparse={sparse!r}; SciPy's methods for roots take no sparse Jacobian, those of "
+                         "fa.scipy.least_squares do: sparse=True there finds roots, too, where the cost is 0")
     problem = Wired(fun, form, args, compile, row=True)
     if jac is not None:
         derivative = on_trees(jac, form, args)
     else:
-        derivative = problem.jacobian if method.lower() in ("hybr", "lm") else None
+        derivative = problem.jacobian if isinstance(method, str) and method.lower() in ("hybr", "lm") else None
     result = optimize.root(problem.residuals, form.start, method=method, jac=derivative, tol=tol,
                            callback=wired_callback(callback, form), options=None if options is None else dict(options))
     result.x = form.tree_of(np.asarray(result.x, np.float64), own_dtype=True)

@@ -429,6 +429,16 @@ def test_root_uses_the_jacobian_and_passes_the_rest_on():
     assert not fa.scipy.root(lambda x: x ** 2 + 1.0, np.array([3.0]), options={"maxfev": 20}).success
 
 
+def test_roots_take_no_sparse_jacobian():
+    for method in ("hybr", "lm", "krylov", "broyden1"):
+        with pytest.raises(ValueError, match=r"fa\.scipy\.root: sparse=True.*least_squares"):
+            fa.scipy.root(lambda x: x ** 2 - 1.0, np.ones(3), method=method, sparse=True)
+    fit = fa.scipy.least_squares(lambda x: x ** 2 - np.arange(1.0, 101.0), np.ones(100), sparse=True, gtol=1e-12)
+    assert fit.cost < 1e-12 and fit.jac.nnz == 100                      # as the message says
+    with pytest.raises(ValueError, match="Unknown solver"):
+        fa.scipy.root(lambda x: x ** 2 - 1.0, np.ones(3), method="newton")
+
+
 def test_derivatives_of_many_points_leave_nothing_on_the_tape():
     from fastad.optimize.form import Form
     from fastad.optimize.wiring import Wired
