@@ -203,7 +203,12 @@ cdef class _Partials(_References):
     cdef int touch(self, Py_ssize_t first, Layout l) except -1:
         """The outputs depend on a view, though no adjoint arrives."""
         cdef Py_ssize_t k
-        cdef int64_t *slots = self.buffer(1, l.size)
+        cdef int64_t *slots
+        if l.contiguous:
+            for k in range(max(first, self.base), min(first + l.size, self.end)):
+                self.state[k - self.base] |= REACHED
+            return 0
+        slots = self.buffer(1, l.size)
         slots_into(first, l, slots)
         for k in range(l.size):
             if self.base <= slots[k] < self.end:
@@ -215,6 +220,8 @@ cdef class _Partials(_References):
         cdef int64_t *there = &self.adjoint[slot - self.base]
         cdef Term old
         cdef bint maybe
+        if self.state[slot - self.base] & HELD and c.slot >= 0:
+            self.spill(self.run_at(slot))
         self.state[slot - self.base] |= REACHED
         if c.slot < 0:
             return 0
@@ -273,7 +280,15 @@ cdef class _Partials(_References):
                 self.add_scalar(first, c)
                 self.shape = shape
             return 0
+        if without_gaps(n, dims, steps):              # in the order of the slots
+            for d in range(n):
+                if steps[d] < 0:
+                    first += steps[d] * (dims[d] - 1)
+                    c.slot += own[d] * (dims[d] - 1)
+                    steps[d], own[d] = -steps[d], -own[d]
+            by_steps(n, dims, steps, own)
         target, view = make_layout(n, dims, steps), make_layout(n, dims, own)
+        self.kept.append(view)
         if c.slot:
             c.layout = <void *>view
         self.shape = target
@@ -284,45 +299,161 @@ cdef class _Partials(_References):
         self.shape = shape
         return 0
 
-    cdef int refer(self, Term c, Layout l, int64_t *out) except -1:
-        """The references to the elements of a term, in C order."""
-        cdef Py_ssize_t k
-        cdef int64_t all
-        if c.slot == 0:
-            all = self.encoded(c)
-            for k in range(l.size):
-                out[k] = all
-            return 0
-        if (<Layout>c.layout).contiguous:
-            for k in range(l.size):
-                out[k] = 2 * (c.slot + k) + c.maybe
-            return 0
-        slots_into(c.slot, <Layout>c.layout, out)
-        for k in range(l.size):
-            out[k] = 2 * out[k] + c.maybe
-        return 0
-
-    cdef int contribute_block(self, Py_ssize_t first, Layout target, Term c) except -1:
-        """Add a term to the adjoints of a view without gaps."""
+    cdef int contribute_block(self, Py_ssize_t first, Layout target, Term c, bint part=False) except -1:
+        """Add a term to the adjoints of a view without gaps; `part`: of a longer one, and one record for it will do."""
         cdef Py_ssize_t k, there = 0, size = target.size
         cdef int64_t *adjoint = self.adjoint + (first - self.base)
         cdef uint8_t *state = self.state + (first - self.base)
+        cdef uint8_t every = 0, some = self.states(first, size, &every)
         cdef int64_t *refs
         cdef Term sum
+        cdef bint maybe
+        if not some & REACHED and size >= SHORTEST_RUN:
+            return self.hold(first, target, c)
+        if some & HELD:
+            if every & HELD and self.added_to_run(first, target, c):
+                return 0
+            sum = self.assembled(first, target) if every & REACHED and size >= SHORTEST_RUN else no_term()
+            if sum.slot > 0:
+                maybe = sum.maybe and c.maybe
+                sum = self.emit(OP_add, sum, c)
+                sum.maybe = maybe
+                self.clear_span(first, first + size)
+                return self.hold(first, target, sum)
+            if self.contributed_in_parts(first, target, c):
+                return 0
+            self.spill_span(first, first + size - 1)
         for k in range(size):
             state[k] |= REACHED
         for k in range(size):
             there += adjoint[k] != 0
         if there == 0:
-            return self.refer(c, target, adjoint)
-        if there < size or size <= 4:
+            return self.hold(first, target, c)
+        if there < size or (size <= 4 and not part):
             return self.contribute_view(first, target, c)
         sum = self.emit(OP_add, self.gathered(adjoint, target, False), c)
         sum.maybe = c.maybe
+        if not c.maybe:
+            return self.hold(first, target, sum)
         refs = self.buffer(3, size)
         self.refer(sum, target, refs)
         for k in range(size):                         # a number for certain stays one
             adjoint[k] = refs[k] & (adjoint[k] | ~<int64_t>1)
+        return 0
+
+    cdef bint added_to_run(self, Py_ssize_t first, Layout target, Term c) except -1:
+        """Add a term to the adjoints of a run, if it is one of just these slots and can be iterated over alike."""
+        cdef Py_ssize_t k = self.run_at(first)
+        cdef Run old = self.runs[k], new
+        cdef Layout shape
+        cdef Term there
+        if old.first != first or old.size != target.size:
+            return False
+        there = self.run_seen(&old, first, target)
+        if there.slot < 0:                            # the other way round: over the axes of the run
+            if not run_of(first, target, c, &new):
+                return False
+            shape = layout_of_run(&old)
+            target = dense(shape.ndim, shape.dims)
+            c, there = self.run_seen(&new, first, target), standing_at(old.slot, <void *>shape, 0.0)
+            if c.slot < 0:
+                return False
+            self.kept.append(shape)
+            self.shape = target
+        there = self.emit(OP_add, there, c)
+        there.maybe = old.maybe and c.maybe
+        self.taken_run(k)
+        self.hold(first, target, there)
+        return True
+
+    cdef bint contributed_in_parts(self, Py_ssize_t first, Layout target, Term c) except -1:
+        """Add a term to the adjoints of slots some of which are HELD, run by run, if these are a few and can be cut."""
+        cdef Run whole, part, rest
+        cdef Py_ssize_t ends[MOST_PARTS]
+        cdef Py_ssize_t at = first, end = first + target.size, stop, k
+        cdef int n = 0, j
+        cdef Layout lines, steps
+        if not run_of(first, target, c, &whole):
+            return False
+        while at < end:
+            if n == MOST_PARTS:
+                return False
+            stop = at
+            if self.state[at - self.base] & HELD:
+                k = self.run_at(at)
+                rest = part = self.runs[k]
+                stop = min(end, part.first + part.size)
+                if not cut_run(&part, at, stop - at):
+                    return False
+                if at > rest.first and not cut_run(&rest, rest.first, at - rest.first):
+                    return False
+                rest = self.runs[k]
+                if stop < rest.first + rest.size and not cut_run(&rest, stop, rest.first + rest.size - stop):
+                    return False
+            else:
+                while stop < end and not self.state[stop - self.base] & HELD:
+                    stop += 1
+            part = whole
+            if not cut_run(&part, at, stop - at):
+                return False
+            ends[n] = at = stop
+            n += 1
+        if n == 1 and self.runs[self.run_at(first)].size == target.size:
+            return False                              # nothing to be cut
+        at = first
+        for j in range(n):
+            if self.state[at - self.base] & HELD:
+                self.divide_run(self.run_at(at), at, ends[j])
+            part = whole
+            cut_run(&part, at, ends[j] - at)
+            steps = layout_of_run(&part)
+            lines = dense(steps.ndim, steps.dims)
+            self.kept.append(steps)
+            c.slot = part.slot
+            c.layout = <void *>steps if part.slot else NULL
+            self.shape = lines
+            self.contribute_block(at, lines, c, True)
+            at = ends[j]
+        return True
+
+    cdef int clear_span(self, Py_ssize_t first, Py_ssize_t end) except -1:
+        """Let no run hold slots from one up to another; what runs hold before and behind them stays."""
+        cdef Py_ssize_t at = first, k
+        cdef Run whole, rest
+        while at < end:
+            if not self.state[at - self.base] & HELD:
+                at += 1
+                continue
+            k = self.run_at(at)
+            whole = self.runs[k]
+            at = whole.first + whole.size
+            rest = whole
+            if whole.first < first and not cut_run(&rest, whole.first, first - whole.first):
+                self.spill(k)
+                continue
+            rest = whole
+            if end < at and not cut_run(&rest, end, at - end):
+                self.spill(k)
+                continue
+            self.divide_run(k, max(first, whole.first), min(end, at))
+            if self.state[max(first, whole.first) - self.base] & HELD:
+                self.taken_run(self.run_at(max(first, whole.first)))
+        return 0
+
+    cdef int divide_run(self, Py_ssize_t k, Py_ssize_t first, Py_ssize_t end) except -1:
+        """Divide a run, which can be cut there, into what is before a slot, what is before another, and the rest."""
+        cdef Run whole = self.taken_run(k), part
+        cdef Py_ssize_t bounds[4]
+        cdef int j
+        cdef Layout l
+        bounds[0], bounds[1], bounds[2], bounds[3] = whole.first, first, end, whole.first + whole.size
+        for j in range(3):
+            if bounds[j] == bounds[j + 1]:
+                continue
+            part = whole
+            cut_run(&part, bounds[j], bounds[j + 1] - bounds[j])
+            l = layout_of_run(&part)
+            self.hold(part.first, dense(l.ndim, l.dims), term_of_run(&part, l))
         return 0
 
     cdef int contribute_view(self, Py_ssize_t first, Layout target, Term c) except -1:
@@ -332,6 +463,7 @@ cdef class _Partials(_References):
         cdef int64_t *refs = self.buffer(2, size)
         cdef int64_t *old
         cdef int64_t *adjoint = self.adjoint
+        self.spill_span(first + target.low, first + target.high)
         slots_into(first, target, targets)
         self.refer(c, target, refs)
         if first + target.low < self.base or first + target.high >= self.end or overlapping(target):
@@ -372,6 +504,8 @@ cdef class _Partials(_References):
             j = targets[k] - self.base
             if not refs[k] or j < 0 or targets[k] >= self.end or not self.state[j] & ACTIVE:
                 continue
+            if self.state[j] & HELD:
+                self.spill(self.run_at(targets[k]))
             self.state[j] |= REACHED
             if self.adjoint[j] == 0:
                 self.adjoint[j] = refs[k]

@@ -47,7 +47,10 @@ cdef class _Recorder(_Partials):
         cdef Py_ssize_t x = distance_x(t, rec), y = distance_y(t, rec)
         cdef const Program *q
         cdef Term g = no_term()
-        cdef int64_t ref = self.adjoint[slot - self.base]
+        cdef int64_t ref
+        if self.state[slot - self.base] & HELD:
+            self.spill(self.run_at(slot))
+        ref = self.adjoint[slot - self.base]
         if link == FREED_SCALAR:
             raise FreedGraphError(FREED_PART)
         if not fa_rows[op].differentiable:
@@ -79,6 +82,8 @@ cdef class _Recorder(_Partials):
                 if self.state[k] & REACHED:
                     return True
             return False
+        if self.state[first - self.base] & REACHED:
+            return True
         slots = self.buffer(3, l.size)
         slots_into(first, l, slots)
         for k in range(l.size):
@@ -118,7 +123,8 @@ cdef class _Recorder(_Partials):
         cdef const int64_t *p = axes(self.tape, w, one)
         cdef Layout out = axis_layout(p, 1), a = axis_layout(p, 2), b = axis_layout(p, 3)
         cdef bint x = self.reads_active(w, False), y = w.b >= 0 and self.reads_active(w, True)
-        cdef Py_ssize_t at = w.dst, at_a = w.a, at_b = w.b
+        cdef Py_ssize_t at = w.dst, at_a = w.a, at_b = w.b, n
+        cdef Py_ssize_t dims[64]
         cdef Grid grid
         cdef Term g
         cdef const Program *q
@@ -130,6 +136,10 @@ cdef class _Recorder(_Partials):
             if y:
                 self.touch(at_b, b)
             out, a, b = on_grid(&grid, out, &at), on_grid(&grid, a, &at_a), on_grid(&grid, b, &at_b)
+        if self.held_whole(at, out) and (n := self.divided_like_run(at, out, a if x else None, b if y else None, dims)):
+            out, a = divided(out, n, dims), divided(a, n, dims)
+            if w.b >= 0:
+                b = divided(b, n, dims)
         g = self.adjoint_of(at, out)
         q = program_of(w.op)
         self.shape = out
@@ -151,6 +161,7 @@ cdef class _Recorder(_Partials):
         cdef int64_t *targets = self.buffer(1, w.n)
         cdef int64_t *refs = self.buffer(2, w.n)
         cdef Py_ssize_t k, n = 0, slot
+        self.spill_span(w.dst, w.dst + w.n - 1)
         for k in range(w.n):
             slot = w.a + t.pool[w.layout + k]
             if (t.pool[w.layout + k] < 0 or not self.active_slot(slot)
@@ -172,6 +183,7 @@ cdef class _Recorder(_Partials):
         cdef Layout flat
         cdef Term g, c
         weights = self.buffer(0, w.n)
+        self.spill_span(w.out, w.out + w.size - 1)
         for k in range(w.n):
             slot, from_ = w.a + t.pool[w.layout + k], w.dst + t.pool[w.layout + w.n + k] - self.base
             if not self.active_slot(slot) or not self.state[from_] & REACHED:
@@ -205,7 +217,7 @@ cdef class _Recorder(_Partials):
         cdef int64_t *targets = self.buffer(1, w.n)
         cdef int64_t *refs = self.buffer(2, w.n)
         cdef int64_t *slots = self.buffer(3, w.n)
-        cdef Py_ssize_t k, j, kept, n = 0
+        cdef Py_ssize_t k, j, kept, n = 0, low = 0, high = -1
         cdef bint known = w.a >= 0 and not w.flags & CONSTANT_A
         if w.flags & INDEXED:
             for k in range(w.n):
@@ -215,6 +227,9 @@ cdef class _Recorder(_Partials):
             p = axes(t, w, one)
             slots_into(w.dst, axis_layout(p, 1), slots)
             slots_into(w.a, axis_layout(p, 2), targets)
+        written_span(t, w, &low, &high)
+        self.spill_span(low, high)
+        self.spill_span(w.out, w.out + w.n - 1)
         for k in range(w.n - 1, -1, -1):              # where a slot was written twice, the last write counts
             j = slots[k] - self.base
             self.standing[slots[k] - self.lowest] = w.out + k
@@ -466,6 +481,7 @@ cdef class _Recorder(_Partials):
             targets, refs = self.buffer(1, h.layout.size), self.buffer(2, h.layout.size)
             slots_into(h.offset, h.layout, targets)
             slots_into(new.offset, new.layout, refs)
+            self.spill_span(h.offset + h.layout.low, h.offset + h.layout.high)
             for k in range(h.layout.size):
                 self.adjoint[targets[k] - self.base] = 2 * refs[k]
         return 0
@@ -515,6 +531,10 @@ cdef class _Recorder(_Partials):
             return None
         if not self.reached(first, l):
             return None
+        if l.contiguous and l.size >= SHORTEST_RUN and not self.held_whole(first, l):
+            c = self.assembled(first, l, True, exact)
+            if c.slot > 0:
+                return new_node(self.tape, c.slot, self.tape.n_records - 1, <Layout>c.layout)
         c = self.adjoint_of(first, l)
         if c.slot <= 0:
             return with_data(np.full(l.shape, c.value + 0.0 if c.slot == 0 else -0.0 if exact else 0.0), CONSTANT)

@@ -1,155 +1,18 @@
 # Adjoints as references to slots, and the operations of a recorded sweep (part of variable.pyx; see
 # _recorded_sweep.pxi).
 
-cdef enum AdjointState:
-    ACTIVE = 1                        # depends on the inputs
-    REACHED = 2                       # an output depends on it
-    PENDING = 4
-
-cdef struct Term:
-    Py_ssize_t slot                   # first slot; 0: a number; -1: nothing at all
-    double value                      # of a number or scalar
-    void *layout                      # of an array, over the iteration shape; NULL: a number or scalar
-    bint constant                     # no gradient flows into it
-    bint maybe                        # may be nothing, in places
-    bint reduced                      # summed already over the axes that the operand is broadcast along
-
-
-cdef struct Grid:
-    Py_ssize_t start[64]              # of each axis of a view: the first element
-    Py_ssize_t step[64]               # every so many
-    Py_ssize_t count[64]
-
-
-cdef inline Py_ssize_t divisor(Py_ssize_t m, Py_ssize_t n) noexcept:
-    """The greatest common divisor."""
-    while n:
-        m, n = n, m % n
-    return m
-
-
-cdef Layout on_grid(const Grid *grid, Layout l, Py_ssize_t *first):
-    """The part of a view that is on a grid; `first` is moved there."""
-    cdef Py_ssize_t steps[64]
-    cdef Py_ssize_t d
-    for d in range(l.ndim):
-        first[0] += grid.start[d] * l.dims[l.ndim + d]
-        steps[d] = max(grid.step[d], 1) * l.dims[l.ndim + d]
-    return make_layout(l.ndim, grid.count, steps)
-
-
-cdef inline Term number(double c) noexcept:
-    cdef Term t
-    t.slot, t.value, t.layout, t.constant, t.maybe, t.reduced = 0, c, NULL, True, False, False
-    return t
-
-
-cdef inline Term no_term() noexcept:
-    """Nothing at all."""
-    cdef Term t = number(0.0)
-    t.slot = -1
-    return t
-
-
-cdef inline Term standing_at(Py_ssize_t slot, void *layout, double value) noexcept:
-    cdef Term t
-    t.slot, t.value, t.layout, t.constant, t.maybe, t.reduced = slot, value, layout, False, False, False
-    return t
-
-
-cdef inline bint moves(Term t, Py_ssize_t d) noexcept:
-    """Whether an operand differs along an axis of the iteration."""
-    cdef Layout l
-    if t.slot <= 0 or t.layout is NULL:
-        return False
-    l = <Layout>t.layout
-    return l.dims[d] > 1 and l.dims[l.ndim + d] != 0
-
-
-cdef int slots_into(Py_ssize_t first, Layout l, int64_t *out) noexcept:
-    """The slots of a view in C order."""
-    cdef Py_ssize_t index[64]
-    cdef Py_ssize_t d, k, n = l.ndim, at = first, inner
-    if n == 0:
-        out[0] = first
-        return 0
-    for d in range(n):
-        index[d] = 0
-    k = 0
-    inner = l.dims[2 * n - 1]
-    while k < l.size:
-        for d in range(l.dims[n - 1]):
-            out[k + d] = at + d * inner
-        k += l.dims[n - 1]
-        d = n - 2
-        while d >= 0:
-            at += l.dims[n + d]
-            index[d] += 1
-            if index[d] < l.dims[d]:
-                break
-            at -= l.dims[n + d] * l.dims[d]
-            index[d] = 0
-            d -= 1
-    return 0
-
-
-cdef int written_span(Tape t, Wide *w, Py_ssize_t *low, Py_ssize_t *high) noexcept:
-    """First and last slot that an in-place write writes to."""
-    cdef Py_ssize_t k
-    if w.flags & INDEXED and w.n:
-        low[0] = high[0] = w.dst + t.pool[w.layout]
-        for k in range(w.n):
-            low[0], high[0] = min(low[0], w.dst + t.pool[w.layout + k]), max(high[0], w.dst + t.pool[w.layout + k])
-    else:
-        span(t, w, 0, low, high)
-    return 0
-
-
-cdef Layout layout_or_scalar(Term c):
-    return SCALAR if c.layout is NULL else <Layout>c.layout
-
-
-cdef Layout axis_layout(const int64_t *p, int which):
-    """The layout of an operand (1: the destination, 2, 3) of a strided map."""
-    return make_layout(p[0], <const Py_ssize_t *>(p + 1), <const Py_ssize_t *>(p + 1 + which * p[0]))
-
-
-cdef Layout cube(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t p, Py_ssize_t q, Py_ssize_t r):
-    """A layout of three axes: lengths, strides."""
-    cdef Py_ssize_t dims[3]
-    cdef Py_ssize_t steps[3]
-    dims[0], dims[1], dims[2] = a, b, c
-    steps[0], steps[1], steps[2] = p, q, r
-    return make_layout(3, dims, steps)
-
-
-cdef Layout hypercube(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d, int summed):
-    """A layout of four axes, broadcast along one."""
-    cdef Py_ssize_t dims[4]
-    cdef Py_ssize_t steps[4]
-    cdef int k
-    dims[0], dims[1], dims[2], dims[3] = a, b, c, d
-    for k in range(4):
-        steps[k] = k != summed
-    return make_layout(4, dims, steps)
-
-
-cdef class _References:
+cdef class _References(_Runs):
     """The adjoints of a recorded sweep as references, and operations on them, over the records above some inputs."""
-    cdef Tape tape
-    cdef Py_ssize_t base, end         # slots of the records that are swept
-    cdef Py_ssize_t first, stop       # these records
-    cdef int64_t *adjoint             # for each of these slots: 2 * reference + maybe; 0: none. See `encoded`
+    cdef Py_ssize_t first, stop       # the records that are swept
+    cdef int64_t *adjoint             # for each slot that is not HELD: 2 * reference + maybe; 0: none. See `encoded`
     cdef int64_t *standing            # which slot holds a slot's value at the time of the sweep; NULL: itself
     cdef Py_ssize_t lowest            # first slot in `standing`
-    cdef uint8_t *state
     cdef double *numbers              # adjoints that are numbers
     cdef Py_ssize_t n_numbers, room_for_numbers
     cdef int64_t *buffers[4]
     cdef Py_ssize_t buffer_sizes[4]
     cdef bint live                    # the records will be replayed with other inputs: selections are recorded
     cdef Layout shape                 # over which terms iterate; SCALAR: terms are numbers and scalars
-    cdef list kept                    # layouts in use
 
     def __dealloc__(self):
         cdef int k
@@ -175,9 +38,9 @@ cdef class _References:
         self.state = <uint8_t *>PyMem_Calloc(n + 1, 1)
         if self.adjoint is NULL or self.state is NULL:
             raise MemoryError()
-        if n >= HUGE // 8:
-            fa_large_pages(self.adjoint, n * sizeof(int64_t))
+        if n >= HUGE:
             fa_large_pages(self.state, n)
+        self.begin_runs()
         self.lowest = self.base
         if tape.n_assign:
             for k in range(self.first, self.stop):
@@ -268,6 +131,127 @@ cdef class _References:
         return 0
 
     # ---- references --------------------------------------------------------------------------------------------
+    cdef int spill(self, Py_ssize_t k) except -1:
+        """Let a run's slots have a reference each."""
+        cdef Run r = self.taken_run(k)
+        cdef Layout l = layout_of_run(&r)
+        return self.refer(term_of_run(&r, l), l, self.adjoint + (r.first - self.base))
+
+    cdef int spill_span(self, Py_ssize_t low, Py_ssize_t high) except -1:
+        """Let the slots low … high, if there is a run among them, have a reference each."""
+        cdef Py_ssize_t k
+        low, high = max(low, self.base), min(high, self.end - 1)
+        while self.n_runs and low <= high:
+            if self.state[low - self.base] & HELD:
+                k = self.run_at(low)
+                low = self.runs[k].first + self.runs[k].size
+                self.spill(k)
+            else:
+                low += 1
+        return 0
+
+    cdef int hold(self, Py_ssize_t first, Layout target, Term c) except -1:
+        """Let a term be the adjoint of slots in a row, none of which is HELD."""
+        cdef Run r
+        if target.size >= SHORTEST_RUN and run_of(first, target, c, &r):
+            return self.put_run(&r)
+        return self.refer(c, target, self.adjoint + (first - self.base))
+
+    cdef int refer(self, Term c, Layout l, int64_t *out) except -1:
+        """The references to the elements of a term, in C order."""
+        cdef Py_ssize_t k
+        cdef int64_t all
+        if c.slot == 0:
+            all = self.encoded(c)
+            for k in range(l.size):
+                out[k] = all
+            return 0
+        if (<Layout>c.layout).contiguous:
+            for k in range(l.size):
+                out[k] = 2 * (c.slot + k) + c.maybe
+            return 0
+        slots_into(c.slot, <Layout>c.layout, out)
+        for k in range(l.size):
+            out[k] = 2 * out[k] + c.maybe
+        return 0
+
+    cdef int parts(self, Py_ssize_t first, Py_ssize_t end, Run *found) noexcept:
+        """The adjoints of slots in a row as a few runs: how many; 0 where they are too many, or a slot has none.
+
+        Slots that are not HELD, the smaller part, count as a run as far as their references go on alike.
+        """
+        cdef Py_ssize_t at = first, stop, held = 0
+        cdef const int64_t *ref
+        cdef int64_t step
+        cdef int n = 0
+        cdef Run *r
+        while at < end:
+            if n == MOST_PARTS:
+                return 0
+            r, stop = &found[n], at + 1
+            if self.state[at - self.base] & HELD:
+                r[0] = self.runs[self.run_at(at)]
+                stop = min(end, r.first + r.size)
+                held += stop - at
+                if not cut_run(r, at, stop - at):
+                    return 0
+            else:
+                ref = self.adjoint + (at - self.base)
+                if ref[0] == 0:
+                    return 0
+                step = ref[1] - ref[0] if stop < end and ref[0] > 1 and ref[1] > 1 else 0
+                if step & 1 == 0:
+                    while (stop < end and not self.state[stop - self.base] & HELD and ref[stop - at] != 0
+                           and ref[stop - at] == ref[0] + step * (stop - at)):
+                        stop += 1
+                r.first, r.size, r.slot, r.maybe = at, stop - at, max(<Py_ssize_t>(ref[0] >> 1), 0), ref[0] & 1
+                r.value = self.numbers[-(ref[0] >> 1) - 1] if ref[0] < 0 else 0.0
+                r.ndim, r.dims[0], r.steps[0] = 1, r.size, <Py_ssize_t>(step // 2)
+            at = stop
+            n += 1
+        return n if 2 * held > end - first else 0
+
+    cdef Term assembled(self, Py_ssize_t first, Layout l, bint last=False, bint exact=False):
+        """The adjoints of slots in a row as a new block of a few copies; nothing at all where they would be many.
+
+        `last`: as a gradient, see there for `exact`.
+        """
+        cdef Tape t = self.tape
+        cdef Run found[MOST_PARTS]
+        cdef Py_ssize_t out, j
+        cdef int k, n = self.parts(first, first + l.size, found)
+        cdef Wide *w
+        cdef Layout steps, lines, whole
+        cdef bint plain = not last or found[0].maybe == exact
+        cdef Term c
+        for k in range(1, n):
+            if found[k].maybe != found[0].maybe:
+                return no_term()
+        if n < 2:
+            return no_term()
+        t.reserve(l.size + n, 1 + n, n * (4 * RUN_AXES + 5))
+        w = t.push(SPAN, l.size)
+        w.n, out = l.size, w.out
+        for k in range(n):
+            if found[k].slot == 0:
+                for j in range(out + (found[k].first - first), out + (found[k].first - first) + found[k].size):
+                    t.value[j] = found[k].value if plain else found[k].value + 0.0
+                continue
+            steps = layout_of_run(&found[k])
+            lines = dense(steps.ndim, steps.dims)
+            w = t.push(MAP, not plain)
+            w.op, w.dst, w.a = OP_positive, out + (found[k].first - first), found[k].slot
+            if not plain:
+                w.op, w.b, w.flags = OP_add, w.out, CONSTANT_B
+                t.value[w.b] = 0.0
+            t.push_layout(lines, lines, steps, None if plain else SCALAR, w)
+            run(t, w)
+        whole = dense(l.ndim, l.dims)
+        self.kept.append(whole)
+        c = standing_at(out, <void *>whole, 0.0)
+        c.maybe = plain and found[0].maybe
+        return c
+
     cdef int64_t *buffer(self, int k, Py_ssize_t n) except NULL:
         """Room for n references."""
         if self.buffer_sizes[k] < n or self.buffers[k] is NULL:
@@ -435,6 +419,18 @@ cdef class _References:
         """The adjoint of a view; nothing at all when there is none."""
         cdef int64_t *refs
         cdef Py_ssize_t k
+        cdef Term c
+        if self.held_whole(first, l):
+            c = self.run_seen(&self.runs[self.run_at(first)], first, l)
+            if c.slot >= 0:
+                c.maybe = c.maybe and (self.live or self.holds_nothing(c))
+                return c
+        if l.contiguous and l.size >= SHORTEST_RUN:
+            c = self.assembled(first, l)
+            if c.slot > 0:
+                c.maybe = c.maybe and (self.live or self.holds_nothing(c))
+                return c
+        self.spill_span(first + l.low, first + l.high)
         if l.contiguous:
             return self.gathered(self.adjoint + (first - self.base), l, True)
         refs = self.buffer(0, l.size)
@@ -446,7 +442,11 @@ cdef class _References:
     cdef bint narrowed(self, Py_ssize_t first, Layout l, Grid *grid) except -1:
         """The smallest grid that has all elements of a view with an adjoint, if that is smaller than the view."""
         cdef Py_ssize_t d, k, rest, i, last, n = l.ndim, present = 0, size = 1
-        cdef int64_t *slots = self.buffer(0, l.size)
+        cdef int64_t *slots
+        if self.held_whole(first, l):
+            return False
+        self.spill_span(first + l.low, first + l.high)
+        slots = self.buffer(0, l.size)
         slots_into(first - self.base, l, slots)
         for k in range(l.size):
             present += self.adjoint[slots[k]] != 0

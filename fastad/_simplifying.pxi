@@ -143,8 +143,8 @@ def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] know
         if folded(cells, value, known, block):
             identities += 1
             continue
-        dense = (out.row and out.size > 0 and times[cells.at(out.low)] == 1 and not across[cells.at(out.low) - 1]
-                 and not across[cells.at(out.high)])
+        dense = (out.covers and out.size > 0 and out.size == out.high - out.low + 1 and times[cells.at(out.base)] == 1
+                 and not across[cells.at(out.low) - 1] and not across[cells.at(out.high)])
         same = simplified(cells, value, known, block)
         if dense and same is not None and alike(same, out):
             identities += 1

@@ -750,6 +750,8 @@ def array(object, copy=True):
 
 
 include "_pulling.pxi"
+include "_terms.pxi"
+include "_runs.pxi"
 include "_references.pxi"
 include "_partials.pxi"
 include "_recorded_sweep.pxi"

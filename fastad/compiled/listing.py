@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ OPCODE: dict[str, int] = {row.name: code for code, row in enumerate(OPS, 1)}
 ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
 #: Copies up to so many elements only rename.
 SMALL = 16
+#: Except into arrays of at least so many elements that are put together from at most so many pieces.
+SHORTEST, MOST_PIECES = 64, 8
 #: A view that is looked for in a list of slots has at most so many axes.
 MOST_AXES = 4
 
@@ -108,6 +111,7 @@ class Listing:
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
                  guards: Sequence[tuple[int, Any]] = ()) -> None:
         wide, self.pool = columns["wide"], columns["pool"]
+        self.wide = wide
         scalar = _passes.scalar_records(columns["link"], columns["dx"], columns["dy"],
                                         np.ascontiguousarray(wide["size"]))
         self.op, self.v, self.a, self.b, self.time = [scalar[name] for name in ("op", "v", "a", "b", "time")]
@@ -127,6 +131,7 @@ class Listing:
         self.renamed: list[Any] = []                  # slots
         self.overwritten: list[Any] = []              # slots, and what they held before
         self.inputs = [line(slot, size) for slot, size in inputs]
+        self.whole: list[View] = []                   # what lies in one piece, whoever makes it
         #: First slot and end of what keeps together: the blocks of wide records, allocations.
         self.pieces = scalar["wide_slot"].tolist()
         self.ends = (scalar["wide_slot"] + wide["size"]).tolist()
@@ -312,12 +317,27 @@ class Listing:
         rows = [tuple(p[1 + j * n:1 + (j + 1) * n].tolist()) for j in range(4)]
         return rows[0], rows[1:]
 
+    @cached_property
+    def _pieces_in(self) -> Any:
+        """By wide record: how many maps of others write into its block."""
+        others = (self.wide["kind"] == KINDS.index("map")) & (self.wide["dst"] < self.wide["out"])
+        holders = np.searchsorted(self.wide["out"], self.wide["dst"][others], side="right") - 1
+        return np.bincount(holders, minlength=len(self.wide))
+
+    def _is_piece(self, w: Any) -> bool:
+        """Whether a copy goes into a long array that is put together from a few of them."""
+        if w["dst"] >= w["out"]:
+            return False
+        k = int(np.searchsorted(self.wide["out"], w["dst"], side="right")) - 1
+        return bool(self.wide["size"][k] >= SHORTEST and self._pieces_in[k] <= MOST_PIECES)
+
     def _read_map(self, w: Any, time: int) -> None:
         shape, strides = self._axes(w)
         out = View(int(w["dst"]), shape, strides[0])
         adds = bool(w["flags"] & ACCUMULATE)
         x = View(int(w["a"]), shape, strides[1])
-        if int(w["op"]) == OPCODE["positive"] and not adds and (out.size <= SMALL or self.scattered(x)):
+        if int(w["op"]) == OPCODE["positive"] and not adds and (
+                (out.size <= SMALL and not self._is_piece(w)) or self.scattered(x)):
             self.constant[out.touched] = 0
             self.rename(out.slots(), x.slots())
             return

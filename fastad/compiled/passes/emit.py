@@ -103,7 +103,7 @@ class Emitter:
         """First cells and ends of what keeps together, since somebody looks at it as an array; what is read singly."""
         cells = self.code.cells
         flags, glued, single = [np.zeros(cells.count, np.uint8) for _ in range(3)]
-        _passes.touched(cells, self.code.inputs, self.code.blocks, flags, glued, single)
+        _passes.touched(cells, [*self.code.inputs, *self.code.whole], self.code.blocks, flags, glued, single)
         begins = flags.astype(bool)
         ends = begins & (glued == 0)
         begins[1:] &= glued[:-1] == 0

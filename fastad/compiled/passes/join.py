@@ -13,18 +13,13 @@ import numpy as np
 
 from ... import _passes
 from ..._blocks import Moves
-from ..listing import OPCODE, Block, Listing, line
+from ..listing import MOST_PIECES, OPCODE, SHORTEST, Block, Listing, line
 
 __all__ = ["join_pieces"]
 
-#: Arrays of more pieces are gathered.
-MOST_PIECES = 8
-#: And so are shorter ones.
-SHORTEST = 64
-
 
 def pieces_of(slots: Any) -> list[tuple[int, int, int]]:
-    """Stretches of slots in a row: (where in the array, first slot, length); none when they are too many."""
+    """Stretches of slots in a row: (where in the array, first slot, length); none for short arrays or many of them."""
     breaks = np.flatnonzero(np.diff(slots) != 1) + 1
     if len(slots) < SHORTEST or len(breaks) >= MOST_PIECES:
         return []
@@ -51,32 +46,46 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     moved: dict[int, tuple[int, int]] = {}
     parts = [pieces_of(slots) for slots in wanted]
     gathers = {id(block) for block in code.blocks if block.kind == "gather" and pieces_of(block.index)}
-    if not gathers and all(len(pieces) < 2 for pieces in parts):
+    copies = {id(block) for block in code.blocks if is_copy(block)}
+    if not gathers and not copies and all(len(pieces) < 2 for pieces in parts):
         return moved, list(wanted)
     makers = makers_of(code)
     across, cell = _passes.looked_across(code.cells, code.blocks), code.cells.cell
     blocks: list[Block] = []
     made: list[Any] = []
 
+    def moves(first: int, n: int, out: int) -> bool:
+        """Let what makes a piece, and nothing else, make it in the slots from `out` on, if that can be."""
+        maker = makers.get(first)
+        if (maker is None or maker.writes[0].size != n or first in moved
+                or across[cell(first - 1)] or across[cell(first + n - 1)]):
+            return False
+        moved[first] = out, n
+        return True
+
     def joined(slots: Any, out: int, time: int) -> None:
         """Make the pieces in the slots from `out` on."""
-        for at, first, n in pieces_of(slots):
+        left = pieces_of(slots)
+        while left:
+            at, first, n = left.pop()
             maker = makers.get(first)
-            if (maker is not None and maker.writes[0].size == n and first not in moved
-                    and not across[cell(first - 1)] and not across[cell(first + n - 1)]):
-                moved[first] = out + at, n
-            else:
+            made = maker.writes[0].size if maker is not None else n
+            if made < n:                              # what one map has made begins behind what another has
+                left.append((at + made, first + made, n - made))
+                n = made
+            if not moves(first, n, out + at):
                 blocks.append(Block("map", time, [line(first, n)], [line(out + at, n)], op=OPCODE["positive"]))
 
     for block in code.blocks:
         if id(block) in gathers:
             joined(block.index, block.writes[0].base, block.time)
-        else:
+        elif id(block) not in copies or not moves(block.reads[0].base, block.reads[0].size, block.writes[0].base):
             blocks.append(block)
     for slots, pieces in zip(wanted, parts, strict=True):
         if len(pieces) > 1 and any(n > len(slots) // 2 and first in makers and first not in moved
                                    for _, first, n in pieces):
             out = code.allocate(np.zeros(len(slots)), known=False)
+            code.whole.append(line(out, len(slots)))
             joined(slots, out, code.n_records)
             slots = np.arange(out, out + len(slots))
         made.append(slots)
@@ -92,6 +101,12 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     code.blocks = blocks
     code.refine()
     return moved, [move(slots) for slots in made]
+
+
+def is_copy(block: Block) -> bool:
+    """Whether a block copies a row of slots into a row."""
+    return (block.kind == "map" and block.op == OPCODE["positive"] and block.reads[0].row and block.writes[0].row
+            and block.reads[0].size >= SHORTEST)
 
 
 def makers_of(code: Listing) -> dict[int, Block]:
