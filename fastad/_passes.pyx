@@ -6,7 +6,7 @@ A stretch of code is four parallel arrays in the order of the program: opcode, s
 cimport cython
 from libc.stdint cimport INT32_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memchr, memcpy, memset
 
 from fastad._scalar cimport (
     OP_COUNT, OP_add, OP_divide, OP_drop, OP_float_power, OP_keep, OP_logical_and, OP_multiply, OP_negative,
@@ -47,9 +47,8 @@ cdef View in_place(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step, const uint8_t
     cdef Py_ssize_t first = 0, last = pieces.shape[0], middle, k
     cdef Py_ssize_t low = min(base, base + step * (n - 1)), high = max(base, base + step * (n - 1))
     cdef View view
-    for k in range(low, high + 1):
-        if moved[k]:
-            return None
+    if memchr(&moved[low], 1, high - low + 1) is not NULL:
+        return None
     while first < last:                               # the last piece that begins at the view or before it
         middle = (first + last) // 2
         if pieces[middle] <= low:
@@ -87,7 +86,8 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
     int
         The first record that is none.
     """
-    cdef Py_ssize_t k = first, i
+    cdef Py_ssize_t k = first, end
+    cdef uint8_t *flags = &constant[0]
     cdef Wide w
     cdef View x, y, out
     while k < wide.shape[0]:
@@ -104,10 +104,13 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
             if y is None:
                 break
             reads.append(y)
-        for i in range(pieces[k], pieces[k] + w.size):
-            constant[i] = 1                           # what stands in its block besides results
-        for i in range(w.dst, w.dst + w.n):
-            constant[i] = 0
+        end = pieces[k] + w.size
+        if pieces[k] <= w.dst <= end:                 # what stands in its block besides results; these are 0 already
+            memset(flags + pieces[k], 1, w.dst - pieces[k])
+            memset(flags + w.dst + w.n, 1, max(end - w.dst - w.n, 0))
+        else:
+            memset(flags + pieces[k], 1, w.size)
+            memset(flags + w.dst, 0, w.n)
         made[k] = out = one_axis(w.dst, w.n, 1)
         blocks.append(map_block(times[k], reads, [out], w.op))
         k += 1

@@ -118,7 +118,7 @@ class Listing:
         n = self.n_tape = scalar["n_slots"]
         self.n_records = len(columns["link"])
         total = n + len(scalar["constants"])
-        room = total + total // 8 + 64
+        room = 2 * total + 64
         #: By slot: value, whether it is constant, whether it was renamed; and how far away its value is, once one was.
         #: Memory that nobody writes to costs nothing.
         self._store: list[Any] = [np.zeros(room), np.zeros(room, np.uint8), np.zeros(room, np.uint8)]
@@ -144,15 +144,20 @@ class Listing:
         self._read(wide, scalar["wide_time"], scalar["wide_slot"], waiting)
 
     # ---- slots ----
-    def allocate(self, values: Any, known: bool) -> int:
-        """New slots; the first of them."""
+    def constants(self, values: Any) -> int:
+        """New slots for numbers that are known; the first of them."""
         values = np.asarray(values, np.float64).reshape(-1)
-        first, n = len(self.value), len(self.value) + len(values)
+        first = self.allocate(len(values))
+        self.value[first:], self.constant[first:] = values, 1
+        return first
+
+    def allocate(self, count: int) -> int:
+        """New slots; the first of them."""
+        first, n = len(self.value), len(self.value) + count
         if n > len(self._store[0]):                   # twice as much, so that many small ones cost little
             for k, column in enumerate(self._store):
                 self._store[k] = np.concatenate([column, np.zeros(max(n, len(column)), column.dtype)])
         self._look(n)
-        self.value[first:], self.constant[first:] = values, known
         self.pieces.append(first)
         self.ends.append(n)
         return first
@@ -266,7 +271,7 @@ class Listing:
                 return there
         key = now.tobytes()
         if key not in self.gathered:
-            first = self.allocate(np.zeros(len(now)), known=False)
+            first = self.allocate(len(now))
             self.gathered[key] = line(first, len(now))
             self.blocks.append(Block("gather", time, [], [self.gathered[key]], index=now))
         strides, step = [], 1
@@ -360,7 +365,7 @@ class Listing:
         if slots[-1] - slots[0] != len(slots) - 1:
             raise NotImplementedError("a sum into scattered slots")
         if self.nothing is None:
-            self.nothing = self.allocate([-0.0], known=True)
+            self.nothing = self.constants([-0.0])
         self.blocks.append(Block("fill", time, [View(self.nothing, (1,), (0,))], [line(int(slots[0]), len(slots))]))
 
     def _read_matmul(self, w: Any, time: int) -> None:
@@ -368,7 +373,7 @@ class Listing:
         out = View(int(w["dst"]), (p[0], p[1], p[2]), (p[4], p[5], p[6]))
         if p[3] == 0:                                 # sums of nothing
             self.constant[out.slots()] = 0
-            self.rename(out.slots(), np.full(out.size, self.allocate([0.0], known=True)))
+            self.rename(out.slots(), np.full(out.size, self.constants([0.0])))
             return
         x = self.operand(View(int(w["a"]), (p[0], p[1], p[3]), (p[7], p[8], p[9])), time)
         y = self.operand(View(int(w["b"]), (p[0], p[3], p[2]), (p[10], p[11], p[12])), time)
@@ -386,19 +391,19 @@ class Listing:
     def _read_spread(self, w: Any, time: int) -> None:
         n, first, out = int(w["n"]), int(w["layout"]), int(w["out"])
         sources, targets = self.pool[first:first + n], self.pool[first + n:first + 2 * n]
-        products = self.allocate(np.zeros(n), known=False)
+        products = self.allocate(n)
         taken = self.where(int(w["a"]) + sources)
-        gathered = self.allocate(np.zeros(n), known=False)
+        gathered = self.allocate(n)
         self.blocks.append(Block("gather", time, [], [line(gathered, n)], index=taken))
         self.blocks.append(Block("map", time, [line(gathered, n), line(int(w["b"]), n)], [line(products, n)],
                                  op=OPCODE["multiply"]))
-        zero = self.allocate([0.0], known=True)
+        zero = self.constants([0.0])
         order = np.argsort(targets, kind="stable")
         unique, begins, counts = np.unique(targets[order], return_index=True, return_counts=True)
         for count in np.unique(counts):
             chosen = np.flatnonzero(counts == count)
             terms = products + order[begins[chosen][None, :] + np.arange(count)[:, None]]
-            sums = self.allocate(np.zeros(len(chosen)), known=False)
+            sums = self.allocate(len(chosen))
             self.blocks.append(Block("chain", time, [View(zero, (len(chosen),), (0,))], [line(sums, len(chosen))],
                                      index=terms.reshape(-1)))
             self.constant[out + unique[chosen]] = 0

@@ -178,7 +178,7 @@ class Path:
         """The slots of a result, which may be a constant."""
         if place is not None:
             return np.arange(place[0], place[0] + np.size(y))
-        first = listing.allocate(np.asarray(variable.value_of(y), np.float64), known=True)
+        first = listing.constants(variable.value_of(y))
         return np.arange(first, len(listing.value))
 
     def difference(self, other: Path) -> str:

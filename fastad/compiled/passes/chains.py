@@ -28,7 +28,7 @@ def join_chains(code: Listing, wanted: Any) -> int:
     sums = code.v[last]
     negated = np.flatnonzero(member == 2)             # s - t is s + (-t) to the last bit
     if len(negated):
-        first_new = code.allocate(np.zeros(len(negated)), known=False)
+        first_new = code.allocate(len(negated))
         terms = np.where(terms < 0, first_new + np.searchsorted(negated, -1 - terms), terms)
         code.op[negated], code.a[negated], code.b[negated] = OPCODE["negative"], code.b[negated], 0
         code.v[negated] = first_new + np.arange(len(negated))

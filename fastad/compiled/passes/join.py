@@ -84,7 +84,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     for slots, pieces in zip(wanted, parts, strict=True):
         if len(pieces) > 1 and any(n > len(slots) // 2 and first in makers and first not in moved
                                    for _, first, n in pieces):
-            out = code.allocate(np.zeros(len(slots)), known=False)
+            out = code.allocate(len(slots))
             code.whole.append(line(out, len(slots)))
             joined(slots, out, code.n_records)
             slots = np.arange(out, out + len(slots))
