@@ -354,21 +354,29 @@ class Compiled(Replay):
         self.check(result, path, args, kwargs, "grad")
         return result[0], out if out is not None else self.shaped(arguments, result[1:])
 
-    def scalar_paths(self, arguments: Arguments) -> bool:
-        """Trace the first path if need be, and require a scalar output."""
+    def first_path(self, arguments: Arguments) -> tuple[Path | None, bool]:
+        """The first path for arguments of this kind, and whether it was traced now: then they take it."""
         paths = self.paths_for(arguments)
         if paths.root is None and not paths.eager:
             with self.lock:
                 if paths.root is None:
-                    self.traced(paths, arguments, None)
-        path = paths.root
-        if path is not None and not path.is_scalar:
+                    return self.traced(paths, arguments, None), True
+        return paths.root, False
+
+    def scalar_paths(self, arguments: Arguments) -> bool:
+        """Trace the first path if need be, and require a scalar output."""
+        path, _ = self.first_path(arguments)
+        return path is not None and self.check_scalar(path)
+
+    def check_scalar(self, path: Path) -> bool:
+        """Refuse a function that has no gradient."""
+        if not path.is_scalar:
             shapes = [np.shape(y) for y in path.outputs]
             what = (f"shape {shapes[0]}" if len(shapes) == 1 and shapes[0] else
                     f"a container of arrays of shapes {shapes}" if shapes else "no number")
             raise TypeError(f"grad: {self.name} returned {what}, a gradient needs a scalar; reduce it "
                             "(np.sum), or use .jacobian")
-        return path is not None
+        return True
 
     def bind(self, *args: Any) -> Bound:
         """A gradient for hot loops, with buffers of its own.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._program import scattered
+from ..errors import AuditError
 from .arguments import FLOAT, Arguments
 from .batch import stacked_rows
 from .sparsity import Compressed, Pattern, one_program
@@ -26,15 +27,17 @@ def matrix(f: Compiled, kind: str, args: Sequence[Any], kwargs: Options, sparse:
         raise TypeError(f"hessian: {f.name} has several differentiated arguments; use hvp, or join them in one array")
     if sparse and len(dims) != 1:
         raise TypeError(f"{kind}: {f.name} has several differentiated arguments; sparse=True needs them in one array")
-    if kind == "hessian" and not f.scalar_paths(arguments):
-        return None
-    found = f.find("value", arguments, arguments.leaves)
-    if found is None:
-        return None
-    result, path = found
-    if len(result) != 1:
-        raise TypeError(f"{kind}: {f.name} returns {len(result)} arrays; one is needed")
-    outer = np.shape(result[0]) if kind == "jacobian" else dims[0]
+    path, fresh = f.first_path(arguments)
+    if kind == "hessian" and path is not None:
+        f.check_scalar(path)
+    if path is None or not fresh:                     # a replay tells which path the arguments take
+        found = f.find(kind if path is not None and of_matrix_alone(path) else "value", arguments, arguments.leaves)
+        if found is None:
+            return None
+        path = found[1]
+    if len(path.outputs) != 1:
+        raise TypeError(f"{kind}: {f.name} returns {len(path.outputs)} arrays; one is needed")
+    outer = path.output_shapes[0] if kind == "jacobian" else dims[0]
     data, pattern = elements(path, kind, arguments.leaves, outer, dims)
     sizes = sizes_of(dims)
     shape = sizes_of([outer])[0], sum(sizes)
@@ -48,6 +51,11 @@ def matrix(f: Compiled, kind: str, args: Sequence[Any], kwargs: Options, sparse:
     ends = np.cumsum(sizes)
     return f.shaped(arguments, [np.ascontiguousarray(dense[:, end - k:end]).reshape(outer + d)
                                 for k, end, d in zip(sizes, ends, dims, strict=True)])
+
+
+def of_matrix_alone(path: Any) -> bool:
+    """Whether a path came from a file, to which it was saved when its value had never been asked for."""
+    return not hasattr(path, "structure") and "value" not in path.programs
 
 
 def sizes_of(dims: Sequence[tuple[int, ...]]) -> list[int]:
@@ -64,7 +72,11 @@ def elements(path: Any, kind: str, leaves: Sequence[Any], outer: tuple[int, ...]
         return np.empty(0), None
     if one_program(path, kind, min(m, n)):
         program = path.program(kind)
-        return program.evaluator(leaves)[0], program.pattern
+        found = program.evaluator(leaves)
+        if not isinstance(found, list):
+            raise AuditError(f"{kind}: the function takes another way through its branches in each call with the same "
+                             "arguments; it depends on something that is no argument (random numbers, a counter)")
+        return found[0], program.pattern
     structure: Compressed | None = path.structure(kind) if hasattr(path, "structure") else None
     by_columns = structure.by_columns if structure else m > n
     seeds = structure.seeds if structure else (lambda other: np.where(np.eye(min(m, n)) > 0.0, 1.0, other))
