@@ -15,6 +15,9 @@ cdef extern from "_instruction.h" nogil:
 ctypedef struct Scalar:
     int32_t op, v, a, b
 
+cdef enum:
+    CACHE_LINE = 8                    # slots
+
 cdef enum Mode:
     READS
     WRITES

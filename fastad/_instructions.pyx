@@ -23,32 +23,9 @@ NATIVE = ("", "take", "put_add", "maximum", "minimum")
 STRIP = RUN_STRIP
 assert INSTRUCTION.itemsize == sizeof(Instruction) and SCALAR.itemsize == sizeof(Scalar) and len(KINDS) == K_SUM + 1
 
-cdef enum:
-    CACHE_LINE = 8                    # slots
-
-
 cpdef Py_ssize_t aligned(Py_ssize_t slot) noexcept:
     """The next slot that begins a cache line: a vector that lies across two is read twice."""
     return (slot + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE
-
-
-def one_behind_the_other(const int64_t[::1] sizes, Py_ssize_t first):
-    """Where arrays begin that are placed from a slot on; those of a cache line and more begin one.
-
-    Returns
-    -------
-    starts : array of int64
-    end : int
-    """
-    cdef Py_ssize_t k
-    starts = np.empty(sizes.shape[0], np.int64)
-    cdef int64_t[::1] starts_ = starts
-    for k in range(sizes.shape[0]):
-        if sizes[k] >= CACHE_LINE:
-            first = aligned(first)
-        starts_[k] = first
-        first += sizes[k]
-    return starts, first
 
 
 # ---- what an instruction reads and writes --------------------------------------------------------------------------

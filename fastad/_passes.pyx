@@ -13,6 +13,7 @@ from fastad._scalar cimport (
     OP_positive, OP_power, OP_reciprocal, OP_square, OP_subtract, boxed_distance, fa_loops, fa_rows, scalar_eval,
 )
 from fastad._blocks cimport Block, Cells, View, alike, map_block, one_axis
+from fastad._instructions cimport CACHE_LINE, aligned
 from fastad._tape cimport FAR, Flag, Kind, Tape, Wide, ensure_loops, is_wide, loop_table
 
 import numpy as np
@@ -42,7 +43,7 @@ def columns(Tape tape):
 
 
 cdef View in_place(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step, const uint8_t[::1] moved,
-                   const int64_t[::1] pieces, const Wide[::1] wide, list made):
+                   const int64_t[::1] pieces, const Wide *wide, list made):
     """The view of an operand along one axis; None unless it is one slot or within one record, and was not renamed."""
     cdef Py_ssize_t first = 0, last = pieces.shape[0], middle, k
     cdef Py_ssize_t low = min(base, base + step * (n - 1)), high = max(base, base + step * (n - 1))
@@ -64,14 +65,15 @@ cdef View in_place(Py_ssize_t base, Py_ssize_t n, Py_ssize_t step, const uint8_t
     return one_axis(base, n, step)
 
 
-def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first,
+def plain_maps(const uint8_t[::1] wide, const int64_t[::1] times, const int64_t[::1] pieces, Py_ssize_t first,
                uint8_t[::1] constant, const uint8_t[::1] moved, list made, list blocks):
     """Read wide records from one on as long as they are maps over one axis whose operands stand where they were made.
 
     Parameters
     ----------
     wide, times, pieces
-        The records, when they were made, and the first slot of each.
+        The bytes of the records (a structured array takes longer to look at than one of them to read), when they were
+        made, and the first slot of each.
     first : int
         Where to begin.
     constant, moved
@@ -86,21 +88,24 @@ def plain_maps(const Wide[::1] wide, const int64_t[::1] times, const int64_t[::1
     int
         The first record that is none.
     """
+    cdef const Wide *rows = <const Wide *>&wide[0] if wide.shape[0] else NULL
     cdef Py_ssize_t k = first, end
     cdef uint8_t *flags = &constant[0]
     cdef Wide w
     cdef View x, y, out
-    while k < wide.shape[0]:
-        w = wide[k]
+    if wide.shape[0] != pieces.shape[0] * <Py_ssize_t>sizeof(Wide):
+        raise ValueError("plain_maps: the bytes and the slots of the records do not belong together")
+    while k < pieces.shape[0]:
+        w = rows[k]
         if (w.kind != Kind.MAP or w.layout >= 0 or w.n < 1 or w.flags & Flag.ACCUMULATE or w.op == OP_positive
                 or w.sv != 1):
             break
-        x = in_place(w.a, w.n, w.sx, moved, pieces, wide, made)
+        x = in_place(w.a, w.n, w.sx, moved, pieces, rows, made)
         if x is None:
             break
         reads = [x]
         if w.b >= 0:
-            y = in_place(w.b, w.n, w.sy, moved, pieces, wide, made)
+            y = in_place(w.b, w.n, w.sy, moved, pieces, rows, made)
             if y is None:
                 break
             reads.append(y)
@@ -257,49 +262,6 @@ def count_uses(Cells cells, list blocks, const int64_t[::1] singly, int32_t[::1]
                 uses[cells.at(slots[i])] += 1
 
 
-cdef void touch(Cells cells, View view, uint8_t[::1] flags, uint8_t[::1] glued) noexcept:
-    cdef Py_ssize_t k, last = cells.at(view.high)
-    for k in range(cells.at(view.low), last + 1):
-        flags[k] = 1
-        if k < last:
-            glued[k] = 1
-
-
-def touched(Cells cells, inputs, list blocks, uint8_t[::1] flags, uint8_t[::1] glued, uint8_t[::1] single):
-    """Mark cells.
-
-    Parameters
-    ----------
-    flags
-        Is set where inputs are, and where the operands and results of blocks are that are more than a single slot.
-    glued
-        Is set where the next cell has to stay beside one.
-    single
-        Is set where blocks read a single slot, or collect it.
-    """
-    cdef View view
-    cdef Py_ssize_t i
-    cdef const int64_t[::1] index
-    for view in inputs:
-        if view.size:
-            touch(cells, view, flags, glued)
-    for block in blocks:
-        for z in (<Block>block).reads:
-            view = <View>z
-            if view.low < view.high:
-                touch(cells, view, flags, glued)
-            elif view.size:
-                single[cells.at(view.low)] = 1
-        for z in (<Block>block).writes:
-            view = <View>z
-            if view.low < view.high:
-                touch(cells, view, flags, glued)
-        if (<Block>block).index is not None:
-            index = (<Block>block).index
-            for i in range(index.shape[0]):
-                single[cells.at(index[i])] = 1
-
-
 def find_chains(Cells cells, const int64_t[::1] op, const int64_t[::1] v, const int64_t[::1] a, const int64_t[::1] b,
                 int32_t[::1] uses, Py_ssize_t shortest):
     """Sums of many terms, made one by one: s = s + t or s - t again and again, nobody else reading the s between.
@@ -454,3 +416,4 @@ def levels_of(Cells cells, inputs, list blocks, const int64_t[::1] time, const i
 include "_records.pxi"
 include "_simplifying.pxi"
 include "_steps.pxi"
+include "_places.pxi"

@@ -78,10 +78,10 @@ cdef class Trace:
         Without `copy` the values are the tape's own, not to be looked at any more when something else was recorded.
         """
         cdef Tape t = self.tape
-        return {"value": np.array(t.value[:t.n_slots]) if copy else np.asarray(t.value[:t.n_slots]),
-                "link": np.array(t.link[:t.n_records]),
-                "dx": np.array(t.dx[:t.n_records]), "dy": np.array(t.dy[:t.n_records]),
-                "wide": _tape.wide_records(t), "pool": np.array(t.pool[:t.n_pool])}
+        return {"value": copied(&t.value[0], t.n_slots, np.float64) if copy else np.asarray(t.value[:t.n_slots]),
+                "link": copied(&t.link[0], t.n_records, np.uint64), "dx": copied(&t.dx[0], t.n_records, np.float64),
+                "dy": copied(&t.dy[0], t.n_records, np.float64), "wide": _tape.wide_records(t),
+                "pool": copied(&t.pool[0], t.n_pool, np.int64)}
 
     def decoded(self):
         """The records as dictionaries, see `decoded_record`."""
@@ -238,6 +238,14 @@ def history(Variable x not None, Py_ssize_t limit, str name="to_dot"):
             found["gradient"] = read_gradient(t, slot, line)
         out.append(found)
     return out, len(reached)
+
+
+cdef object copied(const void *first, Py_ssize_t n, dtype):
+    """A copy of n numbers of eight bytes each."""
+    out = np.empty(n, dtype)
+    if n:
+        memcpy(PyArray_DATA(<ndarray>out), first, n * 8)
+    return out
 
 
 def begin_trace():

@@ -288,7 +288,8 @@ class Listing:
         names = wide.dtype.names
         at = 0
         made: list[View | None] = [None] * len(wide)
-        while (at := _passes.plain_maps(wide, times, slots, at, self.constant, self.moved, made,
+        rows = wide.view(np.uint8)
+        while (at := _passes.plain_maps(rows, times, slots, at, self.constant, self.moved, made,
                                         self.blocks)) < len(wide):
             time, slot = int(times[at]), int(slots[at])
             w = dict(zip(names, wide[at].tolist(), strict=True))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import fastad as fa
 from fastad import _instructions, _passes
-from fastad._blocks import Moves, View
+from fastad._blocks import Block, Cells, Moves, View
 from fastad._instructions import INSTRUCTION, KINDS, LISTED, READING, SHARING, STRIP, WRITING, Tables, uses_of
 from fastad._program import Code
 
@@ -161,14 +161,38 @@ def test_tables_are_written():
         tables.instruction("nothing")
 
 
-@given(st.lists(st.integers(0, 40), max_size=30), st.integers(0, 30))
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 30))
 def test_long_arrays_begin_cache_lines(sizes, first):
-    starts, end = _instructions.one_behind_the_other(np.array(sizes, np.int64), first)
+    cells = Cells(1 + sum(sizes))
+    for slot in np.cumsum([1, *sizes[:-1]]).tolist():
+        cells.cut(slot, slot)
+    cells.close()
+    k = np.arange(1, cells.count)
+    place = np.full(cells.count, -1)
+    end = _passes.put(cells, k, k + 1, place, first, lines=True)
     at = first
-    for start, size in zip(starts.tolist(), sizes, strict=True):
+    for start, size in zip(place[1:].tolist(), sizes, strict=True):
         assert 0 <= start - at < 8 and (start % 8 == 0 if size >= 8 else start == at)
         at = start + size
-    assert end == at
+    assert end == at and place[0] == -1
+    assert _passes.put(cells, k[:1], k[-1:] + 1, place, first) == first + sum(sizes)
+    assert (np.diff(place[1:]) == sizes[:-1]).all()
+
+
+def test_what_is_looked_at_as_an_array_keeps_together():
+    cells = Cells(20)
+    cells.cut_each(np.arange(20))
+    cells.close()
+    known, single, value = np.zeros(20, np.uint8), np.zeros(20, np.uint8), np.arange(20.0)
+    known[[6, 12]] = 1
+    blocks = [Block("map", 0, [View(5, (3,), (1,))], [View(7, (2,), (2,))]),
+              Block("gather", 1, [], [View(14, (2,), (1,))], index=np.array([11, 12]))]
+    inputs = [View(2, (1,), (1,)), View(3, (2,), (1,))]
+    (begins, ends), (others, behind) = _passes.units(cells, inputs, blocks, known, single)
+    assert [begins.tolist(), ends.tolist()] == [[5], [10]]           # what overlaps is one
+    assert [others.tolist(), behind.tolist()] == [[2, 3, 14], [3, 5, 16]]
+    assert np.flatnonzero(single).tolist() == [11, 12]
+    assert _passes.constants_in(cells, begins, ends, known, value).tolist() == [0.0, 6.0, 0.0, 0.0, 0.0]
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(-20, 20)), max_size=8), st.lists(st.integers(0, 80)))

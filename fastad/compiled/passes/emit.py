@@ -18,7 +18,6 @@ from ..._instructions import (
     STRIP,
     Tables,
     aligned,
-    one_behind_the_other,
     uses_of,
 )
 from ..._program import Code
@@ -99,45 +98,19 @@ class Emitter:
         """Where a slot goes."""
         return self.code.cells.moved_slot(slot, self.place)
 
-    def _units(self) -> tuple[Any, Any, Any]:
-        """First cells and ends of what keeps together, since somebody looks at it as an array; what is read singly."""
-        cells = self.code.cells
-        flags, glued, single = [np.zeros(cells.count, np.uint8) for _ in range(3)]
-        _passes.touched(cells, [*self.code.inputs, *self.code.whole], self.code.blocks, flags, glued, single)
-        begins = flags.astype(bool)
-        ends = begins & (glued == 0)
-        begins[1:] &= glued[:-1] == 0
-        return np.flatnonzero(begins), np.flatnonzero(ends) + 1, single
-
-    def _put(self, begins: Any, ends: Any, lines: bool = False) -> None:
-        """Place stretches of cells one behind the other; with `lines` long ones begin a cache line."""
-        first = self.code.cells.first
-        sizes = first[ends] - first[begins]
-        if lines:
-            starts, self.n_slots = one_behind_the_other(sizes, self.n_slots)
-        else:
-            starts = self.n_slots + np.cumsum(sizes) - sizes
-            self.n_slots += int(sizes.sum())
-        counts = ends - begins
-        which = np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
-        self.place[which] = first[which] + np.repeat(starts - first[begins], counts)
-
     def _put_constants(self, begins: Any, ends: Any) -> None:
-        """The same for what has constants in it."""
-        first, value = self.code.cells.first, self.code.value
-        self._put(begins, ends)
-        for k, end in zip(begins.tolist(), ends.tolist(), strict=True):
-            known = np.repeat(self.known[k:end], np.diff(first[k:end + 1]))
-            self.image.append(np.where(known, value[first[k]:first[end]], 0.0))
+        """Place stretches of cells with constants in them one behind the other."""
+        code = self.code
+        self.n_slots = _passes.put(code.cells, begins, ends, self.place, self.n_slots)
+        self.image.append(_passes.constants_in(code.cells, begins, ends, code.known, code.value))
 
     def _place(self) -> None:
         """Give every slot that is read or written its place: constants first, then arrays, then results in order."""
         code, cells = self.code, self.code.cells
-        known = self.known = code.known.astype(bool)
-        begins, ends, marks = self._units()
-        so_far = np.concatenate([[0], np.cumsum(known)])
-        constant = so_far[ends] > so_far[begins]
-        self._put_constants(begins[constant], ends[constant])
+        known, marks = code.known.astype(bool), np.zeros(cells.count, np.uint8)
+        self.known = known
+        constant, others = _passes.units(cells, [*code.inputs, *code.whole], code.blocks, code.known, marks)
+        self._put_constants(*constant)
         self._place_constants_of_lines()
         marks[cells.of(self.wanted)] = 1
         for k, step in self.own:
@@ -146,11 +119,9 @@ class Emitter:
                 if slots is not None and not how:
                     marks[cells.of(slots)] = 1
         single = np.flatnonzero(marks & known & (self.place < 0))
-        self._put(single, single + 1)
-        self.image += [code.value[np.repeat(cells.first[single], sizes := np.diff(cells.first)[single])
-                                  + np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)]]
+        self._put_constants(single, single + 1)
         self.n_image = self.n_slots
-        self._put(begins[~constant], ends[~constant], lines=True)
+        self.n_slots = _passes.put(cells, *others, self.place, self.n_slots, lines=True)
         self.n_slots = _passes.place_results(cells, self.steps, self.place, self.n_slots)
 
     def _place_constants_of_lines(self) -> None:
@@ -200,17 +171,22 @@ class Emitter:
         wanted = self.spots(self.wanted)
         fusion = Fusion(tables.rows, scalars, pool, n_image, tables.n_slots, wanted)
         instructions, self.order, self.n_slots = fusion.planned()
-        firsts = np.array([self.spot(view.base) for view in self.code.inputs if view.size], np.int64)
-        sizes = np.array([view.size for view in self.code.inputs if view.size], np.int64)
-        uses = uses_of(instructions, pool)
-        moved = reuse(instructions, scalars, pool, uses, [(firsts, firsts + sizes - 1), rows_of(wanted)], n_image,
-                      self.n_slots)
+        regions: list[tuple[int, int]] = []
+        if self.n_slots - n_image >= LARGE:           # else nothing is large
+            self._reuse(instructions, scalars, pool, wanted)
+            regions = self._regions(instructions, scalars, uses_of(instructions, pool))
+        return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
+
+    def _reuse(self, instructions: Any, scalars: Any, pool: Any, wanted: Any) -> None:
+        """Let large results share memory."""
+        inputs = [view for view in self.code.inputs if view.size]
+        firsts = np.array([self.spot(view.base) for view in inputs], np.int64)
+        sizes = np.array([view.size for view in inputs], np.int64)
+        moved = reuse(instructions, scalars, pool, uses_of(instructions, pool),
+                      [(firsts, firsts + sizes - 1), rows_of(wanted)], self.n_image, self.n_slots)
         if moved is not None:
             moves, self.n_slots = moved
-            uses = uses_of(instructions, pool)
             self.place = np.where(self.place >= 0, moves(np.maximum(self.place, 0)), self.place)
-        regions = self._regions(instructions, scalars, uses)
-        return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
 
     @property
     def origins(self) -> list[Any]:

@@ -60,7 +60,7 @@ def regroup(code: Listing, smallest: int = SMALLEST) -> Steps:
     depth, form = _passes.levels_of(code.cells, code.inputs, code.blocks, code.time, code.op, code.v, code.a, code.b)
     steps: Steps = []
     rest = np.arange(len(code.op))
-    for alike in (form, code.op.astype(np.uint64)):
+    for alike in (form, code.op.astype(np.uint64)) if len(rest) >= smallest else ():
         order, ends, rest = _passes.grouped(rest, depth, alike, smallest)
         for members in np.split(order, ends[:-1]) if len(ends) else ():
             op = int(code.op[members[0]])
