@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
@@ -30,6 +31,28 @@ def real_numbers(value: Any, what: str) -> Any:
     return a.astype(np.float64)[()]
 
 
+class Entry:
+    """What a graph knows of a node. It does not know the graph, which so goes, with its values, with its last user."""
+
+    def __init__(self, index: int, operation: str, name: str | None, function: Callable[..., Any] | None,
+                 args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        leaves, self._rebuild = flatten((args, kwargs))
+        self._leaves = [leaf.entry if isinstance(leaf, Node) else
+                        leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
+        self.inputs = tuple([leaf for leaf in self._leaves if isinstance(leaf, Entry)])
+        self.index, self.operation, self.function = index, operation, function
+        self.name = name if name is not None else f"{operation}_{index}"
+
+    def compute(self, values: dict[int, Any]) -> Any:
+        """The value of the node from those of its inputs, by their index."""
+        args, kwargs = self._rebuild([values[leaf.index] if isinstance(leaf, Entry) else leaf for leaf in self._leaves])
+        assert self.function is not None
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{self.name} = {self.operation}({', '.join([entry.name for entry in self.inputs])})>"
+
+
 class Node(NDArrayOperatorsMixin):
     """A value of a `Graph` that is computed when the graph is evaluated.
 
@@ -51,26 +74,24 @@ class Node(NDArrayOperatorsMixin):
     """
 
     __hash__ = object.__hash__        # `==` makes a node, as it makes an array in NumPy
-    graph: Graph
 
-    def __init__(self, graph: Graph, operation: str, name: str | None = None,
-                 function: Callable[..., Any] | None = None, args: tuple[Any, ...] = (),
-                 kwargs: dict[str, Any] | None = None) -> None:
-        leaves, self._rebuild = flatten((args, kwargs or {}))
-        self._leaves = [leaf.copy() if isinstance(leaf, np.ndarray) else leaf for leaf in leaves]
-        self.inputs = tuple(leaf for leaf in leaves if isinstance(leaf, Node))
-        if any(node.graph is not graph for node in self.inputs):
-            raise ValueError(f"{operation}: the nodes belong to different graphs")
-        self.graph, self.operation, self.function = graph, operation, function
-        self.index = len(graph.nodes)
-        self.name = name if name is not None else f"{operation}_{self.index}"
-        graph.nodes.append(self)
+    def __init__(self, graph: Graph, entry: Entry) -> None:
+        self.graph, self.entry = graph, entry
+        self.index, self.operation = entry.index, entry.operation
 
-    def compute(self, values: dict[int, Any]) -> Any:
-        """The value of the node from those of its inputs, by their index."""
-        args, kwargs = self._rebuild([values[leaf.index] if isinstance(leaf, Node) else leaf for leaf in self._leaves])
-        assert self.function is not None
-        return self.function(*args, **kwargs)
+    @property
+    def name(self) -> str:
+        """Its name; another one may be given."""
+        return self.entry.name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self.entry.name = name
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """What it is computed from."""
+        return tuple([self.graph.node(entry) for entry in self.entry.inputs])
 
     @property
     def value(self) -> Any:
@@ -123,7 +144,7 @@ class Node(NDArrayOperatorsMixin):
         return method
 
     def __repr__(self) -> str:
-        return f"<{self.name} = {self.operation}({', '.join(node.name for node in self.inputs)})>"
+        return repr(self.entry)
 
 
 class Index:
@@ -145,16 +166,11 @@ def record(graph: Graph, name: str, function: Callable[..., Any], args: tuple[An
     """Add a node for a function call to its graph."""
     if kwargs.get("out") is not None:
         raise TypeError(f"{name}: out= is not supported on nodes")
-    return Node(graph, name, None, function, tuple(args), kwargs)
+    return graph.add(name, None, function, tuple(args), kwargs)
 
 
 class Graph:
     """A graph of operations with placeholders, written down once and evaluated with many inputs.
-
-    Attributes
-    ----------
-    nodes : list of Node
-        All nodes in topological order: every node stands behind those it is computed from.
 
     Examples
     --------
@@ -175,13 +191,34 @@ class Graph:
     """
 
     def __init__(self) -> None:
-        self.nodes: list[Node] = []
-        self._names: dict[str, Node] = {}
+        self.entries: list[Entry] = []
+        self._nodes: WeakValueDictionary[int, Node] = WeakValueDictionary()     # those that somebody holds, by index
+        self._names: dict[str, Entry] = {}
         self._shapes: dict[int, tuple[int, ...] | None] = {}    # of placeholders
         self._leaves: dict[int, Any] = {}                       # variables and constants by index
         self._values: dict[int, Any] = {}                       # of the last forward
-        self._last: Node | None = None
+        self._last: Entry | None = None
         self._swept = False
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes in topological order: every node stands behind those it is computed from."""
+        return [self.node(entry) for entry in self.entries]
+
+    def node(self, entry: Entry) -> Node:
+        """The node of an entry, the same one for as long as somebody holds it."""
+        found = self._nodes.get(entry.index)
+        if found is None:
+            found = self._nodes[entry.index] = Node(self, entry)
+        return found
+
+    def add(self, operation: str, name: str | None = None, function: Callable[..., Any] | None = None,
+            args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Node:
+        """A further node, of a call with these arguments."""
+        if any(isinstance(leaf, Node) and leaf.graph is not self for leaf in flatten((args, kwargs))[0]):
+            raise ValueError(f"{operation}: the nodes belong to different graphs")
+        self.entries.append(Entry(len(self.entries), operation, name, function, args, kwargs or {}))
+        return self.node(self.entries[-1])
 
     # ---- leaves ----
     def placeholder(self, name: str, shape: Sequence[int] | int | None = None) -> Node:
@@ -224,9 +261,9 @@ class Graph:
             raise ValueError(f"{operation}: name={name!r}, a string is needed")
         if name in self._names:
             raise ValueError(f"{operation}: the graph has a {self._names[name].operation} named {name!r} already")
-        node = Node(self, operation, name)
+        node = self.add(operation, name)
         if name is not None:
-            self._names[name] = node
+            self._names[name] = node.entry
         return node
 
     def set(self, name: str, value: ArrayLike) -> None:
@@ -234,7 +271,7 @@ class Graph:
         node = self._names.get(name)
         if node is None or node.operation != "variable":
             raise ValueError(f"set: the graph has no variable named {name!r}; it has "
-                             f"{[n.name for n in self.nodes if n.operation == 'variable']}")
+                             f"{[n.name for n in self.entries if n.operation == 'variable']}")
         self._leaves[node.index].value = value
 
     # ---- evaluation ----
@@ -258,10 +295,10 @@ class Graph:
         ValueError
             When a placeholder that is needed is not fed, is fed with a wrong shape, or does not exist.
         """
-        if not self.nodes:
+        if not self.entries:
             raise ValueError("forward: the graph has no nodes")
-        target = self.nodes[-1] if node is None else self._own(node, "forward")
-        needed = self.nodes if node is None else self._needed([target])
+        target = self.entries[-1] if node is None else self._own(node, "forward")
+        needed = self.entries if node is None else self._needed([target])
         for name in feeds:
             if name not in self._names or self._names[name].operation != "placeholder":
                 raise ValueError(f"forward: the graph has no placeholder named {name!r}; it has {self._placeholders()}")
@@ -300,21 +337,24 @@ class Graph:
         self._swept = False
         y.backward(seed, retain_graph=True)
         self._swept = True
-        return {n.name: self.grad(n) for n in self.nodes if n.operation == "variable" and n.index in self._values}
+        return {n.name: self._grad(n) for n in self.entries if n.operation == "variable" and n.index in self._values}
 
     def value(self, node: Node) -> Any:
         """The value of a node in the last ``forward``."""
-        node = self._own(node, "value")
-        if node.index not in self._values:
-            raise RuntimeError(f"value: {node.name} has not been evaluated; call forward first")
-        return detached(self._values[node.index])
+        entry = self._own(node, "value")
+        if entry.index not in self._values:
+            raise RuntimeError(f"value: {entry.name} has not been evaluated; call forward first")
+        return detached(self._values[entry.index])
 
     def grad(self, node: Node) -> Any:
         """The gradient of a node in the last ``backward``; zeros where nothing flows to it."""
-        node = self._own(node, "grad")
-        if not self._swept or node.index not in self._values:
-            raise RuntimeError(f"grad: {node.name} has no gradient yet; call forward and backward first")
-        value = self._values[node.index]
+        entry = self._own(node, "grad")
+        if not self._swept or entry.index not in self._values:
+            raise RuntimeError(f"grad: {entry.name} has no gradient yet; call forward and backward first")
+        return self._grad(entry)
+
+    def _grad(self, entry: Entry) -> Any:
+        value = self._values[entry.index]
         gradient = value.grad if isinstance(value, variable.Variable) else None
         return np.zeros(np.shape(value))[()] if gradient is None else gradient
 
@@ -357,25 +397,25 @@ class Graph:
 
         return evaluate
 
-    def _own(self, node: Any, what: str) -> Node:
+    def _own(self, node: Any, what: str) -> Entry:
         if not isinstance(node, Node) or node.graph is not self:
             raise ValueError(f"{what}: {node!r} is no node of this graph")
-        return node
+        return node.entry
 
     def _placeholders(self) -> list[str]:
-        return [self.nodes[index].name for index in self._shapes]
+        return [self.entries[index].name for index in self._shapes]
 
-    def _needed(self, outputs: Sequence[Node]) -> list[Node]:
+    def _needed(self, outputs: Sequence[Entry]) -> list[Entry]:
         """What the outputs are computed from, and they themselves, in topological order."""
         found, waiting = set(), [node.index for node in outputs]
         while waiting:
             index = waiting.pop()
             if index not in found:
                 found.add(index)
-                waiting += [node.index for node in self.nodes[index].inputs]
-        return [self.nodes[index] for index in sorted(found)]
+                waiting += [node.index for node in self.entries[index].inputs]
+        return [self.entries[index] for index in sorted(found)]
 
-    def _checked(self, node: Node, value: Any) -> Any:
+    def _checked(self, node: Entry, value: Any) -> Any:
         """A fed value, of the shape its node asks for."""
         if not isinstance(value, variable.Variable):
             value = real_numbers(value, f"forward: what is fed to {node.name!r}")
@@ -386,7 +426,7 @@ class Graph:
             raise ValueError(f"forward: the {node.operation} {node.name!r} has shape {shape}, fed was shape {given}")
         return value
 
-    def _evaluate(self, needed: Sequence[Node], given: dict[int, Any]) -> dict[int, Any]:
+    def _evaluate(self, needed: Sequence[Entry], given: dict[int, Any]) -> dict[int, Any]:
         """The values of nodes in topological order."""
         values: dict[int, Any] = {}
         for node in needed:
@@ -407,20 +447,20 @@ class Graph:
         return values
 
     def __repr__(self) -> str:
-        kinds = [node.operation for node in self.nodes]
+        kinds = [entry.operation for entry in self.entries]
         leaves = ", ".join([f"{kinds.count(kind)} {kind}{'' if kinds.count(kind) == 1 else 's'}"
                             for kind in ("placeholder", "variable", "constant") if kind in kinds])
         state = "swept" if self._swept else "evaluated" if self._values else "not evaluated"
-        return f"<graph: {len(self.nodes)} nodes{f' ({leaves})' if leaves else ''}, {state}>"
+        return f"<graph: {len(self.entries)} nodes{f' ({leaves})' if leaves else ''}, {state}>"
 
     def __str__(self) -> str:
         """One line per node: name, operation, value and gradient of the last evaluation."""
         rows = [("node", "operation", "value", "gradient")]
-        for node in self.nodes:
+        for node in self.entries:
             known = node.index in self._values
-            rows.append((node.name, f"{node.operation}({', '.join(n.name for n in node.inputs)})" if node.inputs
-                         else node.operation, short(self.value(node)) if known else "-",
-                         short(self.grad(node)) if known and self._swept else "-"))
+            rows.append((node.name, f"{node.operation}({', '.join([n.name for n in node.inputs])})" if node.inputs
+                         else node.operation, short(detached(self._values[node.index])) if known else "-",
+                         short(self._grad(node)) if known and self._swept else "-"))
         wide = [max(len(row[k]) for row in rows) for k in range(3)]
         return "\n".join("  ".join([*(cell.ljust(w) for cell, w in zip(row, wide, strict=False)), row[3]]).rstrip()
                          for row in rows)

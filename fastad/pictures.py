@@ -91,7 +91,7 @@ def to_dot(y: Any, max_nodes: int = 500) -> Picture:
     elif isinstance(y, Graph):
         lines = of_graph(y, y.nodes, max_nodes)
     elif isinstance(y, Node):
-        lines = of_graph(y.graph, y.graph._needed([y]), max_nodes)
+        lines = of_graph(y.graph, [y.graph.node(entry) for entry in y.graph._needed([y.entry])], max_nodes)
     else:
         raise TypeError("to_dot: a Variable, a graph, a node or a program of a compiled function (f.programs) is "
                         f"needed, not {type(y).__name__}")

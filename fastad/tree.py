@@ -18,10 +18,12 @@ def unpack(tree: Any) -> tuple[list[Any], Callable[[list[Any]], Any]] | None:
         keys = list(tree)
         kind: Callable[..., Any] = type(tree)
         if hasattr(tree, "default_factory"):
-            return list(tree.values()), lambda values: kind(tree.default_factory, zip(keys, values, strict=True))
+            factory = tree.default_factory
+            return list(tree.values()), lambda values: kind(factory, zip(keys, values, strict=True))
         return list(tree.values()), lambda values: kind(zip(keys, values, strict=True))
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return list(tree), lambda values: type(tree)(*values)
+        form = type(tree)
+        return list(tree), lambda values: form(*values)
     if isinstance(tree, (list, tuple)):
         return list(tree), type(tree)
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
@@ -121,14 +123,17 @@ def flatten(tree: Any) -> tuple[list[Any], Callable[[Any], Any]]:
     if opened is None:
         return [tree], lambda values: next(iter(values))
     children, make = opened
-    parts = [flatten(child) for child in children]
-    counts = [len(leaves) for leaves, _ in parts]
+    leaves, parts = [], []
+    for child in children:
+        below, put = flatten(child)
+        leaves += below
+        parts.append((len(below), put))
 
-    def rebuild(values: Any) -> Any:
+    def rebuild(values: Any) -> Any:                  # keeps none of the leaves alive
         values = iter(values)
-        return make([put([next(values) for _ in range(n)]) for n, (_, put) in zip(counts, parts, strict=True)])
+        return make([put([next(values) for _ in range(n)]) for n, put in parts])
 
-    return [leaf for leaves, _ in parts for leaf in leaves], rebuild
+    return leaves, rebuild
 
 
 def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:

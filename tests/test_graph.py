@@ -1,4 +1,7 @@
 """Explicit graphs: construction, evaluation, gradients, functions, messages."""
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -239,3 +242,38 @@ def test_an_error_in_a_node_names_it():
     with pytest.raises(ValueError, match="matmul") as error:
         g.forward(y, x=np.ones(2))
     assert "matmul_1" in error.value.__notes__[0] and "(2,)" in error.value.__notes__[0]
+
+
+def test_a_graph_goes_with_its_last_user():
+    """Without Python's garbage collector, which does not know how much a graph holds on the tape."""
+    def computed():
+        g = fa.Graph()
+        x, w = g.placeholder("x"), g.variable("w", np.ones(3))
+        y = np.einsum("i,i", *[np.sin(x), w]) + np.clip(w, a_min=0.0, a_max=2.0).sum() + np.concatenate([w, x])[2]
+        g.forward(y, x=[1.0, 2.0, 3.0])
+        g.backward(y)
+        return weakref.ref(g), y
+
+    before = len(fa.tape())
+    gc.disable()
+    try:
+        g, y = computed()
+        assert g() is y.graph and y.grad == 1.0 and y.inputs[0].graph is g()
+        del y
+        assert g() is None
+        for _ in range(20):
+            computed()
+        assert len(fa.tape()) < before + 50
+    finally:
+        gc.enable()
+
+
+def test_nodes_are_the_same_objects_while_somebody_holds_them():
+    g = fa.Graph()
+    x = g.placeholder("x")
+    y = np.sin(x)
+    assert g.nodes[0] is x and g.nodes[1] is y and y.inputs[0] is x
+    y.name = "wave"
+    index = y.index
+    del y
+    assert g.nodes[index].name == "wave" and g.nodes[index].inputs[0] is x

@@ -1,4 +1,5 @@
 """Nested containers."""
+import weakref
 from collections import OrderedDict, defaultdict, namedtuple
 from dataclasses import dataclass, field
 
@@ -62,3 +63,14 @@ def test_flatten_like_matches_keys_and_fills_in_none():
 def test_flatten_like_says_what_differs(form, tree, message):
     with pytest.raises(ValueError, match=message):
         flatten_like(form, tree, "g")
+
+
+def test_what_puts_leaves_back_keeps_none_of_them():
+    class Leaf:
+        pass
+
+    leaf = Leaf()
+    gone = weakref.ref(leaf)
+    rebuild = flatten({"a": [leaf, (leaf,)], "b": Pair(leaf, leaf), "c": defaultdict(list, x=leaf)})[1]
+    del leaf
+    assert gone() is None and rebuild(range(5))["b"] == Pair(2, 3)
