@@ -36,7 +36,7 @@ class Data:
         arrays = [data] if isinstance(data, np.ndarray) else data
         if not isinstance(arrays, (list, tuple)) or not arrays:
             raise ValueError(f"{who}: data={type(data).__name__}; an array or a sequence of arrays is needed")
-        self.arrays = tuple([np.ascontiguousarray(array) for array in arrays])
+        self.arrays = tuple([np.asarray(array, order="C") for array in arrays])
         rows = {len(array) if array.ndim else 0 for array in self.arrays}
         if len(rows) != 1 or 0 in rows:
             shapes = ", ".join([str(np.shape(array)) for array in arrays])

@@ -111,6 +111,8 @@ def scipy_descent(name: str, objective: Objective, form: Form, limits: dict[str,
     """
     from scipy import optimize
 
+    if not form.start.size:
+        raise ValueError(f"{form.name}: {form.argument} has no numbers; method='scipy:{name}' needs some")
     watched = Watched(objective, limits, report, bounds)
     most = "maxfun" if name.lower() == "tnc" else "maxiter"
     more: dict[str, Any] = {"options": {most: limits["max_iter"], **options}}
@@ -136,12 +138,12 @@ def scipy_descent(name: str, objective: Objective, form: Form, limits: dict[str,
         except KeyboardInterrupt:
             outcome = interrupted(f"iteration {watched.nit + 1}")
         except (optimize.OptimizeWarning, RuntimeWarning) as error:
-            raise ValueError(f"minimize: method 'scipy:{name}': {error}; scipy.optimize.show_options('minimize', "
+            raise ValueError(f"{form.name}: method 'scipy:{name}': {error}; scipy.optimize.show_options('minimize', "
                              f"{name!r}) shows its options") from None
         except ValueError as error:
             if "Unknown solver" not in str(error):
                 raise
-            raise ValueError(f"minimize: method='scipy:{name}' is not one of scipy.optimize.minimize's") from None
+            raise ValueError(f"{form.name}: method='scipy:{name}' is not one of scipy.optimize.minimize's") from None
     if result is not None:
         outcome = Outcome(bool(result.success), 0 if result.success else 1, f"scipy: {result.message}")
         watched.nit = int(result.get("nit", watched.nit))

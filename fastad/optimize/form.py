@@ -44,7 +44,12 @@ class Form:
         self.leaves, self.rebuild = flatten(x0)
         for leaf in self.leaves:
             refuse_masked(leaf, f"{name}: {argument}")
-        arrays = [np.asarray(leaf) for leaf in self.leaves]
+        if x0 is None:
+            raise ValueError(f"{name}: {argument}=None; numbers, arrays or containers of them are needed")
+        try:
+            arrays = [np.asarray(leaf) for leaf in self.leaves]
+        except TypeError as error:                    # Variables refuse
+            raise TypeError(f"{name}: {argument}: {error}") from None
         for a in arrays:
             if a.dtype.kind not in "fiu":
                 raise ValueError(f"{name}: {argument} has an entry of dtype {a.dtype}; real numbers and arrays are "

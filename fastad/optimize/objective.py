@@ -72,10 +72,18 @@ def objective_of(f: Any, form: Form, args: Any, jac: bool) -> Objective:
     if not isinstance(args, (tuple, list)):
         raise ValueError(f"{form.name}: args={args!r}, a tuple is needed")
     args = tuple(args)
+    if not isinstance(jac, (bool, np.bool_)):
+        raise ValueError(f"{form.name}: jac={jac!r}; True, if f returns (value, gradient), or False: fastad finds it")
     if jac:
         def both(x: Array) -> tuple[float, Array]:
-            value, gradient = f(form.tree_of(x), *args)
-            return float(value), form.vector_of(gradient, "the gradient")
+            found = f(form.tree_of(x), *args)
+            if not isinstance(found, (tuple, list)) or len(found) != 2:
+                raise TypeError(f"{form.name}: jac=True; f has to return (value, gradient), not {type(found).__name__}")
+            gradient = form.vector_of(found[1], "the gradient")
+            if gradient.shape != x.shape:
+                raise ValueError(f"{form.name}: jac=True; the gradient that f returned has {gradient.size} numbers, "
+                                 f"{form.argument} has {x.size}")
+            return float(found[0]), gradient
 
         def refused(x: Array, p: Array) -> Array:
             raise ValueError(f"{form.name}: jac=True; newton-cg and SciPy's methods of its kind need products with the "

@@ -54,6 +54,8 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         ------
         ImportError
             When there is no matplotlib; says how to get it.
+        ValueError
+            When there is no history: in a callback, and of `minimize_many`.
 
         Examples
         --------
@@ -65,6 +67,8 @@ class Result(OptimizeResult):  # type: ignore[misc]  # SciPy has no types
         >>> len(figure.axes) >= 2
         True
         """
+        if "history" not in self:
+            raise ValueError("plot: there is no history to draw; what minimize returns has one")
         try:
             import matplotlib.pyplot as plt
         except ImportError:

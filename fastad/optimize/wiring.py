@@ -82,7 +82,8 @@ class Wired:
             self.ready = f
             argnums = getattr(f, "argnums", [0])
             if argnums != [0]:
-                raise ValueError(f"{form.name}: fun is compiled with argnums={argnums}; the parameters are argument 0")
+                raise ValueError(f"{form.name}: the function is compiled with argnums={argnums}; the parameters are "
+                                 "argument 0")
         elif compile or sparse:
             from ..compiled import compile as compiled
 

@@ -211,3 +211,25 @@ def test_scipy_with_containers_constraints_and_stops():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=f"minimize: .*{message}"):
         fa.minimize(quad, np.zeros(2), **options)
+
+
+# ---- what nobody planned for -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("f", "x0", "options", "error", "message"), [
+    (rosen, None, {}, ValueError, "minimize: x0=None"),
+    (rosen, fa.Variable(np.ones(2)), {}, TypeError, "minimize: x0: converting a Variable"),
+    (rosen, START, {"jac": rosen}, ValueError, "minimize: jac=<function"),
+    (rosen, START, {"jac": True}, TypeError, r"minimize: jac=True; f has to return \(value, gradient\), not float64"),
+    (lambda x: (rosen(x), x[:1]), START, {"jac": True}, ValueError, "minimize: jac=True; .* 1 numbers, x0 has 2"),
+    (lambda x: 0.0, [], {"method": "scipy:BFGS"}, ValueError, "minimize: x0 has no numbers; method='scipy:BFGS'"),
+    (lambda w, x: np.sum((w - x) ** 2), 0.0, {"data": [1.0, 2.0]}, ValueError, r"data has arrays of shapes \(\), \(\)"),
+    (fa.compile(lambda a, x: a * rosen(x), argnums=1), START, {"args": (1.0,)}, ValueError, r"argnums=\[1\]"),
+])
+def test_errors_name_the_argument(f, x0, options, error, message):
+    with pytest.raises(error, match=message):
+        fa.minimize(f, x0, **options)
+
+
+def test_there_is_nothing_to_draw_without_a_history():
+    for result in (fa.minimize_many(rosen, np.zeros((2, 2))), fa.optimize.result.Result({"x": 1.0})):
+        with pytest.raises(ValueError, match="plot: there is no history"):
+            result.plot()
