@@ -11,7 +11,8 @@ from numpy cimport PyArray_DATA, import_array, ndarray
 
 from fastad._blocks cimport Cells
 from fastad._instructions cimport (
-    HANDED_ON, K_LINE, K_RUN, K_SCALARS, K_SUM, READS, RUN_STRIP, WRITES, Instruction, Scalar, Use, Uses, operand_reach,
+    HANDED_ON, K_CALL, K_LINE, K_RUN, K_SCALARS, K_SUM, READS, RUN_STRIP, WRITES, Instruction, Scalar, Use, Uses,
+    operand_reach,
 )
 from fastad._scalar cimport OP_add, OP_divide, OP_negative
 
@@ -189,6 +190,9 @@ cdef class Fusion:
                 self.note(use.low, use.high)
             else:
                 at = max(at, self.deepest(use.low, use.high))
+        if q.kind == K_CALL and not q.op:             # what was before has guards that are looked at first
+            for j in range(k):
+                at = max(at, self.level[j] + 1)
         for j in range(self.uses.n):
             use = self.uses.items + j
             if use.mode == WRITES:

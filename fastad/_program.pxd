@@ -50,7 +50,7 @@ cdef class Code:
     cdef void give_back(self, Workspace space)
     cdef int execute(self, Workspace space, Evaluator e) except -1
     cdef int run(self, Workspace space, Evaluator e, const unsigned char *cancel) except -1 nogil
-    cdef int call(self, Py_ssize_t k, Workspace space) except -1
+    cdef int call(self, Py_ssize_t k, Workspace space, Evaluator e, Py_ssize_t checked) except -1
 
 
 cdef struct Parts:

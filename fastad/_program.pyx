@@ -11,7 +11,7 @@ from numpy cimport (
 
 from fastad._instructions cimport (
     HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction, Scalar,
-    Uses, matrix_bounds, operand_reach, times, view_bounds,
+    WRITES, Uses, matrix_bounds, operand_reach, times, view_bounds,
 )
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
 from fastad._tape cimport ensure_loops, execute, execute_parts, from_whole
@@ -172,14 +172,14 @@ cdef class Code:
             if at < 0:
                 return -1
             if at < stop:                             # a call that needs its rule after all
-                self.call(at, space)
+                self.call(at, space, e, 0)
                 at += 1
                 continue
             k += 2
             if at == n:
                 break
             if stops[k] == 1:
-                self.call(at, space)
+                self.call(at, space, e, 0)
                 at += 1
             elif stops[k] == 0:
                 PyErr_CheckSignals()
@@ -212,7 +212,7 @@ cdef class Code:
                     return -1                         # a signal has raised
             if at < e._stops[k]:                      # a call that needs its rule after all
                 with gil:
-                    self.call(at, space)
+                    self.call(at, space, e, checked)
                 at += 1
                 continue
             k += 2
@@ -233,13 +233,16 @@ cdef class Code:
             elif what >= 0:
                 with gil:
                     if what:
-                        self.call(at, space)
+                        self.call(at, space, e, checked)
                         at += 1
                     else:
                         PyErr_CheckSignals()
 
-    cdef int call(self, Py_ssize_t k, Workspace space) except -1:
-        """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results."""
+    cdef int call(self, Py_ssize_t k, Workspace space, Evaluator e, Py_ssize_t checked) except -1:
+        """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results.
+
+        Not for lanes in which one of the first `checked` guards does not hold.
+        """
         row = self.instructions[k]
         cdef Py_ssize_t first = row["first"], j, lane, size, i, lanes = space.lanes
         cdef const int64_t *p = self._pool + first
@@ -248,6 +251,8 @@ cdef class Code:
         cdef const double[::1] out
         rule = self.calls[row["count"]]
         for lane in range(lanes):
+            if checked and e.failed_among(space, lane, 0, checked) >= 0:
+                continue
             inputs = []
             for j in range(n_in):
                 size = p[2 + 2 * j]
@@ -338,8 +343,8 @@ cdef class Evaluator:
     def in_parts(self, list windows):
         """Execute some instructions part by part from now on; not while another thread uses the evaluator."""
         code, ready = self.code, ()
-        if len(self.guards) and code.work > CHECK:
-            ready = ready_after(code.instructions, code.scalars, self.guards)
+        if len(self.guards) and (code.work > CHECK or calls_python(code)):
+            ready = ready_after(code, self.guards)
         self.windows = windows
         PyMem_RawFree(self._windows)
         self._windows = tables_of(windows)

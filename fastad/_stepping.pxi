@@ -28,7 +28,7 @@ def timed(Evaluator e not None, leaves, Py_ssize_t repeat, list stacked=None, Py
             before = clock()
             for j in range(m):
                 if calls[k]:
-                    code.call(k, space)
+                    code.call(k, space, e, 0)
                 elif advance(code, k, last, space) < 0:
                     PyErr_CheckSignals()
             elapsed = <double>(clock() - before)
@@ -88,7 +88,7 @@ def stepped(Evaluator e not None, leaves, look):
         last = k + 1 + (<Py_ssize_t>counts[k] if kinds[k] == K_RUN else 0)
         if advance(code, k, last, space) < last:      # a call that needs Python, or a signal
             PyErr_CheckSignals()
-            code.call(k, space)
+            code.call(k, space, e, 0)
         if space.failing:
             raise space.errors[0]
         look(last - 1, numbers)

@@ -48,6 +48,7 @@ def stops(instructions, ready=(), windows=()):
     """
     cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>instructions)
     cdef Py_ssize_t k, n = len(instructions), past = 0, checked = 0, n_ready = len(ready)
+    cdef bint calls
     cdef int64_t work = 0, unchecked = 0
     cdef list rows = []
     cdef dict begins = {window.first: number for number, window in enumerate(windows)}
@@ -62,11 +63,12 @@ def stops(instructions, ready=(), windows=()):
             rows += [k, work > SHORT, -1 - <Py_ssize_t>begins[k]]
             unchecked, work = CHECK + 1, LONG
             continue
-        if unchecked > CHECK and checked < n_ready and ready[checked] <= k:
+        calls = ins[k].kind == K_CALL and not ins[k].op
+        if (unchecked > CHECK or calls) and checked < n_ready and ready[checked] <= k:
             checked = int(np.searchsorted(ready, k, side="right"))
             rows += [k, work > SHORT, 2 + checked]
             work = unchecked = 0
-        if ins[k].kind == K_CALL and not ins[k].op:
+        if calls:                                     # not with the numbers of a way that is not taken
             rows += [k, work > SHORT, 1]
             work = 0
             continue
@@ -79,20 +81,49 @@ def stops(instructions, ready=(), windows=()):
     return np.array(rows, np.int64)
 
 
-def ready_after(instructions, scalars, guards):
-    """After how many instructions each guard, and all before it, can be looked at: all, where it is not plain who writes it."""
-    made = {}                                         # slot -> the last instruction that writes it
-    wanted = np.unique(guards)
-    plain = np.isin(instructions["kind"], [0, 2, 6, 8, 10, 11])
-    others = np.flatnonzero(~plain & (instructions["kind"] != 1))     # they may write anywhere
-    least = int(others.max()) + 1 if len(others) else 0
-    for k in np.flatnonzero(plain).tolist():
-        row = instructions[k]
-        if row["kind"] == 0:
-            slots = scalars["v"][row["first"]:row["first"] + row["n"]]
-            slots = slots[np.isin(slots, wanted)]
+cdef bint calls_python(Code code) noexcept:
+    """Whether an instruction is a call of a rule in Python."""
+    cdef const Instruction *ins = <const Instruction *>code._instructions
+    cdef Py_ssize_t k
+    for k in range(PyArray_DIM(<ndarray>code.instructions, 0)):
+        if ins[k].kind == K_CALL and not ins[k].op:
+            return True
+    return False
+
+
+cdef void note_writes(const int64_t[::1] slots, int64_t[::1] made, int64_t low, int64_t high, int64_t count) noexcept:
+    """Enter after how many instructions those of some slots, which rise, are written that are among low ... high."""
+    cdef Py_ssize_t first = 0, last = slots.shape[0], middle
+    while first < last:
+        middle = (first + last) // 2
+        if slots[middle] < low:
+            first = middle + 1
         else:
-            size = 1 if row["kind"] == 11 else row["n"]
-            slots = wanted[np.searchsorted(wanted, row["v"]):np.searchsorted(wanted, row["v"] + size)]
-        made.update(dict.fromkeys(slots.tolist(), k + 1))
-    return np.maximum.accumulate([max(made.get(slot, len(instructions)), least) for slot in guards.tolist()])
+            last = middle
+    while first < slots.shape[0] and slots[first] <= high:
+        made[first] = count
+        first += 1
+
+
+def ready_after(Code code, const int64_t[::1] guards):
+    """After how many instructions each guard, and all before it, can be looked at."""
+    cdef const Instruction *ins = <const Instruction *>code._instructions
+    cdef const Scalar *s = <const Scalar *>code._scalars
+    cdef Uses uses = Uses()
+    cdef Py_ssize_t k, j
+    order = np.argsort(guards, kind="stable")
+    made = np.zeros(len(order), np.int64)             # 0: an argument or a constant
+    cdef const int64_t[::1] slots = np.asarray(guards)[order]
+    cdef int64_t[::1] made_ = made
+    for k in range(PyArray_DIM(<ndarray>code.instructions, 0)):
+        if ins[k].kind == K_SCALARS:
+            for j in range(ins[k].first, ins[k].first + ins[k].n):
+                note_writes(slots, made_, s[j].v, s[j].v, k + 1)
+            continue
+        uses.find(ins + k, code._pool)
+        for j in range(uses.n):
+            if uses.items[j].mode == WRITES:
+                note_writes(slots, made_, uses.items[j].low, uses.items[j].high, k + 1)
+    ready = np.empty(len(order), np.int64)
+    ready[order] = made
+    return np.maximum.accumulate(ready)

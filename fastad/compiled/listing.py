@@ -439,4 +439,8 @@ class Listing:
         writes = [line(int(outs[2 * j]), int(outs[2 * j + 1])) for j in range(n_out)]
         for view in writes:
             self.constant[view.touched] = 0
-        self.blocks.append(Block("call", time, reads, writes, rule=self.rules[int(w["extra"])]))
+        rule = self.rules[int(w["extra"])]
+        before = None                                 # what is known before Python is called: all guards up to here
+        if self.guards and not hasattr(rule, "native"):
+            before = np.concatenate(self.guards)
+        self.blocks.append(Block("call", time, reads, writes, index=before, rule=rule))

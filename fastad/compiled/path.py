@@ -74,6 +74,7 @@ class Path:
             leaves, self.rebuild_outputs = flatten(out)
             self.outputs = [joined(leaf) for leaf in leaves]
             self.places = [self.trace.output(y) for y in self.outputs]
+            self.input_spans = self.spans(self.inputs)
         finally:
             variable.end_trace(self.trace)
         self.trace.check()
@@ -111,15 +112,18 @@ class Path:
 
     def make(self, kind: str) -> Program:
         """Record what the kind needs behind the trace, and compile it."""
-        variable.resume_trace(self.trace)
         trace = self.trace
-        try:
-            extra, results = getattr(self, "_record_" + kind)()
-            inputs = [*self.inputs, *extra]
-            spans = self.spans(inputs)
-            places = [trace.output(y) for y in results]
-        finally:
-            variable.end_trace(trace)
+        if kind == "value":                           # nothing is recorded: late values go on waiting
+            inputs, spans, results, places = self.inputs, self.input_spans, self.outputs, self.places
+        else:
+            variable.resume_trace(trace)
+            try:
+                extra, results = getattr(self, "_record_" + kind)()
+                inputs = [*self.inputs, *extra]
+                spans = self.spans(inputs)
+                places = [trace.output(y) for y in results]
+            finally:
+                variable.end_trace(trace)
         captured = list(trace.captures)
         seen = trace.guard_columns()
         listing = self.listing(spans, [(r, np.arange(slot, slot + size)) for r, slot, size in zip(
@@ -203,9 +207,6 @@ class Path:
         return "a number from outside has changed"
 
     # ---- what is recorded behind the trace, by kind: (further inputs, results) ----
-    def _record_value(self) -> tuple[list[Any], list[Any]]:
-        return [], self.outputs
-
     def pulled(self, outputs: Sequence[Any], seeds: Sequence[Any], exact: bool = False,
                late: bool = False) -> list[Any]:
         """Gradients of the active inputs; zeros where nothing depends on one, or nothing if `exact`."""
