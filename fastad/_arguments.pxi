@@ -32,10 +32,25 @@ cdef inline bint plain_numbers(tuple args, list whole) noexcept:
     return True
 
 
-cdef object way_out(ndarray slots, int64_t *where):
+cdef object in_a_row(object slots):
+    """The slots of a result as Slots if they follow one another, else as an array."""
+    if type(slots) is not Slots:
+        return np.ascontiguousarray(slots, np.int64)
+    return slots if (<Slots>slots).n == 1 else slots.listed()
+
+
+cdef object way_out(object given, Py_ssize_t n_slots, int64_t *where):
     """How a result is copied out, for `Evaluator.where` and `lists`: in a row, in a few stretches, or slot by slot."""
-    cdef const int64_t *slot = <const int64_t *>PyArray_DATA(slots)
-    cdef Py_ssize_t k, n = PyArray_DIM(slots, 0), breaks = 0
+    cdef ndarray slots
+    cdef const int64_t *slot
+    cdef Py_ssize_t k, n, breaks = 0
+    if type(given) is Slots:
+        where[0], where[1] = (<Slots>given).firsts[0], (<Slots>given).size
+        within(where[0], where[1], n_slots, "a result")
+        return None
+    slots = given
+    slot, n = <const int64_t *>PyArray_DATA(slots), PyArray_DIM(slots, 0)
+    check_slots(slots, 0, n, n_slots)
     for k in range(1, n):
         breaks += slot[k] != slot[k - 1] + 1
     where[0], where[1] = (slot[0] if n else 0) if breaks == 0 else -1, n

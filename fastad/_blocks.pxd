@@ -33,8 +33,8 @@ cdef class Moves:
     cdef readonly object first, shift                 # slots from first[k] on move by shift[k], up to the next of these
     cdef const int64_t[::1] firsts, shifts
 
-    cdef inline int64_t of(self, int64_t slot) noexcept nogil:
-        """Where a slot goes."""
+    cdef inline Py_ssize_t at(self, int64_t slot) noexcept nogil:
+        """The stretch that a slot is in."""
         cdef Py_ssize_t low = 0, high = self.firsts.shape[0], middle
         while high - low > 1:                         # the last stretch that begins at the slot or before it
             middle = (low + high) // 2
@@ -42,7 +42,28 @@ cdef class Moves:
                 low = middle
             else:
                 high = middle
-        return slot + self.shifts[low]
+        return low
+
+    cdef inline int64_t of(self, int64_t slot) noexcept nogil:
+        """Where a slot goes."""
+        return slot + self.shifts[self.at(slot)]
+
+
+@cython.final
+cdef class Slots:
+    cdef int64_t[::1] firsts, counts                  # of each stretch the first slot, and how many there are
+    cdef readonly Py_ssize_t n, size                  # stretches and slots
+
+    cdef int make_room(self, Py_ssize_t n) except -1
+
+    cdef inline void put(self, int64_t first, int64_t count) noexcept:
+        """Some slots more; there is room."""
+        if self.n and self.firsts[self.n - 1] + self.counts[self.n - 1] == first:
+            self.counts[self.n - 1] += count
+        else:
+            self.firsts[self.n], self.counts[self.n] = first, count
+            self.n += 1
+        self.size += count
 
 
 @cython.final

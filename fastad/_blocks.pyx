@@ -162,6 +162,35 @@ cdef class Cells:
             out_[i] = places[k] + slots[i] - self.firsts[k]
         return out
 
+    def among(self, Slots slots):
+        """The cells that slots are in, for each stretch of them those from its first to its last."""
+        cdef Py_ssize_t i, k, n = 0
+        for i in range(slots.n):
+            n += self.at(slots.firsts[i] + slots.counts[i] - 1) - self.at(slots.firsts[i]) + 1
+        out = np.empty(n, np.int64)
+        cdef int64_t[::1] out_ = out
+        n = 0
+        for i in range(slots.n):
+            for k in range(self.at(slots.firsts[i]), self.at(slots.firsts[i] + slots.counts[i] - 1) + 1):
+                out_[n] = k
+                n += 1
+        return out
+
+    def moved_slots(self, Slots slots, const int64_t[::1] places):
+        """What `moved` says, of stretches."""
+        cdef const int64_t[::1] cells = self.among(slots)
+        cdef Slots out = Slots.__new__(Slots)
+        cdef Py_ssize_t i, j = 0, slot, end, stop
+        out.make_room(cells.shape[0])
+        for i in range(slots.n):
+            slot, end = slots.firsts[i], slots.firsts[i] + slots.counts[i]
+            while slot < end:
+                stop = min(end, self.firsts[cells[j] + 1])
+                out.put(places[cells[j]] + slot - self.firsts[cells[j]], stop - slot)
+                slot = stop
+                j += 1
+        return out
+
     def moved_slot(self, Py_ssize_t slot, ndarray places):
         """The same of one slot."""
         cdef Py_ssize_t k = self.at(slot)
@@ -204,6 +233,22 @@ cdef class Moves:
             out_[k] = self.of(slots[k])
         return out
 
+    def slots(self, Slots slots):
+        """Where slots go, given and told by stretches."""
+        cdef Slots out = Slots.__new__(Slots)
+        cdef Py_ssize_t i, k, slot, end, stop, n = 0
+        for i in range(slots.n):
+            n += self.at(slots.firsts[i] + slots.counts[i] - 1) - self.at(slots.firsts[i]) + 1
+        out.make_room(n)
+        for i in range(slots.n):
+            slot, end = slots.firsts[i], slots.firsts[i] + slots.counts[i]
+            while slot < end:
+                k = self.at(slot)
+                stop = end if k + 1 == self.firsts.shape[0] else min(end, self.firsts[k + 1])
+                out.put(slot + self.shifts[k], stop - slot)
+                slot = stop
+        return out
+
     def views(self, list views):
         """Views of what these look at, where it goes; each looks at slots that stay together."""
         cdef Py_ssize_t k, there
@@ -216,6 +261,86 @@ cdef class Moves:
                 if out is views:
                     out = list(views)
                 out[k] = view.at(there)
+        return out
+
+
+@cython.final
+cdef class Slots:
+    """Slots in some order, as stretches of those that follow one another.
+
+    Examples
+    --------
+    >>> slots = Slots.of(np.array([4, 5, 6, 2, 3]))
+    >>> len(slots), slots.first, slots.count
+    (5, array([4, 2]), array([3, 2]))
+    >>> slots.listed(), Slots.row(7, 3).listed()
+    (array([4, 5, 6, 2, 3]), array([7, 8, 9]))
+    """
+
+    @staticmethod
+    def of(const int64_t[::1] slots):
+        """These slots."""
+        cdef Slots out = Slots.__new__(Slots)
+        cdef Py_ssize_t k, n = slots.shape[0] > 0
+        for k in range(1, slots.shape[0]):
+            n += slots[k] != slots[k - 1] + 1
+        out.make_room(n)
+        for k in range(slots.shape[0]):
+            out.put(slots[k], 1)
+        return out
+
+    @staticmethod
+    def row(Py_ssize_t first, Py_ssize_t count):
+        """Slots that follow one another."""
+        cdef Slots out = Slots.__new__(Slots)
+        out.make_room(1)
+        if count:
+            out.put(first, count)
+        return out
+
+    @staticmethod
+    def chained(list those):
+        """The slots of several, one behind the other."""
+        cdef Slots out = Slots.__new__(Slots), slots
+        cdef Py_ssize_t k, n = 0
+        for z in those:
+            n += (<Slots?>z).n
+        out.make_room(n)
+        for z in those:
+            slots = <Slots>z
+            for k in range(slots.n):
+                out.put(slots.firsts[k], slots.counts[k])
+        return out
+
+    cdef int make_room(self, Py_ssize_t n) except -1:
+        """Room for so many stretches."""
+        self.firsts, self.counts = np.empty(n, np.int64), np.empty(n, np.int64)
+        return 0
+
+    @property
+    def first(self):
+        """The first slot of each stretch."""
+        return np.asarray(self.firsts)[:self.n]
+
+    @property
+    def count(self):
+        """How many slots each stretch has."""
+        return np.asarray(self.counts)[:self.n]
+
+    def __len__(self):
+        return self.size
+
+    def listed(self):
+        """Each slot."""
+        cdef Py_ssize_t k, i, n = 0
+        if self.n == 1:
+            return np.arange(self.firsts[0], self.firsts[0] + self.counts[0])
+        out = np.empty(self.size, np.int64)
+        cdef int64_t[::1] out_ = out
+        for k in range(self.n):
+            for i in range(self.counts[k]):
+                out_[n] = self.firsts[k] + i
+                n += 1
         return out
 
 

@@ -9,7 +9,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from numpy cimport PyArray_DATA, import_array, ndarray
 
-from fastad._blocks cimport Cells
+from fastad._blocks cimport Cells, Slots
 from fastad._instructions cimport (
     HANDED_ON, K_CALL, K_LINE, K_RUN, K_SCALARS, K_SUM, READS, RUN_STRIP, WRITES, Instruction, Scalar, Use, Uses,
     operand_reach,
@@ -54,7 +54,7 @@ cdef class Fusion:
         The tables, in an order in which operands are made before they are used. Lags of lines are entered.
     n_image, n_slots : int
         How many slots there are that hold constants, and in all.
-    wanted : array of int64
+    wanted : Slots
         Slots that are read when the program is done.
 
     Notes
@@ -84,8 +84,8 @@ cdef class Fusion:
     cdef int64_t[::1] handed          # by line: the next one, which takes its result from a register; -1
 
     def __init__(self, instructions, scalars, pool, Py_ssize_t n_image, Py_ssize_t n_slots, wanted):
-        cdef const int64_t[::1] slots = wanted
-        cdef Py_ssize_t k
+        cdef Slots slots = wanted
+        cdef Py_ssize_t k, j
         if instructions.dtype != INSTRUCTION or not instructions.flags.c_contiguous or not instructions.flags.writeable:
             raise TypeError("fusion: a table of instructions that can be written to is needed")
         self.tables = instructions, np.ascontiguousarray(scalars, SCALAR), np.ascontiguousarray(pool, np.int64)
@@ -108,8 +108,9 @@ cdef class Fusion:
                 self._line(k, apart)
             else:
                 self._single(k)
-        for k in range(slots.shape[0]):
-            self.outside[self.atoms.at(slots[k])] = 1
+        for k in range(slots.n):
+            for j in range(self.atoms.at(slots.firsts[k]), self.atoms.at(slots.firsts[k] + slots.counts[k] - 1) + 1):
+                self.outside[j] = 1
 
     # ---- slots ----
     cdef int _cut(self) except -1:

@@ -234,13 +234,13 @@ def find_live(Cells cells, list blocks, const int64_t[::1] time, const int64_t[:
                 live[cells.at(index[j])] = 1
 
 
-def count_uses(Cells cells, list blocks, const int64_t[::1] singly, int32_t[::1] uses):
-    """By cell: how often it is read by blocks and as one of the slots `singly`."""
+def count_uses(Cells cells, list blocks, const int64_t[::1] wanted, int32_t[::1] uses):
+    """By cell: how often it is read by blocks, and stands among the cells that are wanted."""
     cdef Py_ssize_t i, k
     cdef View view
     cdef const int64_t[::1] slots
-    for i in range(singly.shape[0]):
-        uses[cells.at(singly[i])] += 1
+    for i in range(wanted.shape[0]):
+        uses[wanted[i]] += 1
     for block in blocks:
         those = (<Block>block).reads
         if (<Block>block).kind == "add":

@@ -74,7 +74,8 @@ cdef class Window:
 cdef class Evaluator:
     """A program with its arguments and results: loads inputs, executes, checks guards, makes the results."""
     cdef readonly Code code
-    cdef readonly list inputs, captures, frozen, results    # as given to __init__
+    cdef readonly list inputs, captures, frozen # as given to __init__
+    cdef readonly list placed                   # (shape, slots) of each result; those in a row as Slots
     cdef readonly object guards, expected       # slots that Python acted on, and the values they have to have
     cdef readonly list dims                     # the shape of each input
     cdef public list whole                      # for each input whether it is a whole number; None: no input is

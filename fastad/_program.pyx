@@ -9,6 +9,7 @@ from numpy cimport (
     PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
 )
 
+from fastad._blocks cimport Slots
 from fastad._instructions cimport (
     HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction, Scalar,
     WRITES, Uses, matrix_bounds, operand_reach, times, view_bounds,
@@ -302,12 +303,13 @@ cdef class Evaluator:
     guards, expected : arrays
         Slots that Python acted on, in the order of the program, and the values that they have to have.
     results : list of (shape, slots)
+        An array, or Slots.
     """
 
-    def __init__(self, Code code, list inputs, list captures, list frozen, guards, expected, list results):
+    def __init__(self, Code code, list inputs, list captures, list frozen, guards, expected, results):
         cdef Py_ssize_t k, size, n = code.n_slots
         self.code, self.inputs, self.captures, self.frozen = code, inputs, captures, frozen
-        self.results = [(shape, np.ascontiguousarray(slots, np.int64)) for shape, slots in results]
+        self.placed = [(shape, in_a_row(slots)) for shape, slots in results]
         self.guards = np.ascontiguousarray(guards, np.int64)
         self.expected = np.ascontiguousarray(expected, np.float64)
         self.in_parts([])
@@ -329,16 +331,20 @@ cdef class Evaluator:
             self.where[2 * k], self.where[2 * k + 1] = slot, size
         for array, slot in captures:
             within(slot, array.size, n, "a captured array")
-        for k, (shape, slots) in enumerate(self.results):
+        for k, (shape, slots) in enumerate(self.placed):
             if len(slots) != prod(shape):
                 raise ValueError("program: a result has another shape")
-            check_slots(slots, 0, len(slots), n)
-            self.lists.append(way_out(slots, self.where + 2 * (self.n_inputs + k)))
+            self.lists.append(way_out(slots, n, self.where + 2 * (self.n_inputs + k)))
         starts = [slot for slot, _ in code.regions]
         self.region_of = [starts.index(slot) if slot in starts and prod(shape) else -1 for slot, shape in inputs]
         self.capture_region = [starts.index(slot) if slot in starts else -1 for _, slot in captures]
         self.result_region = results_in_regions(self, starts)
         self.direct = any(region >= 0 for region in self.result_region)
+
+    @property
+    def results(self):
+        """Shape and slots of each result."""
+        return [(shape, slots.listed() if type(slots) is Slots else slots) for shape, slots in self.placed]
 
     def in_parts(self, list windows):
         """Execute some instructions part by part from now on; not while another thread uses the evaluator."""
@@ -356,7 +362,7 @@ cdef class Evaluator:
         PyMem_RawFree(self._windows)
 
     def __repr__(self):
-        shapes = [", ".join([str(tuple(shape)) for shape in shapes]) for shapes in (self.dims, [s for s, _ in self.results])]
+        shapes = [", ".join([str(tuple(shape)) for shape in shapes]) for shapes in (self.dims, [s for s, _ in self.placed])]
         return f"<evaluator: {shapes[0]} -> {shapes[1]}>"
 
     cdef int load(self, Workspace space, object leaves) except -1:
@@ -530,7 +536,7 @@ cdef class Evaluator:
             for k in range(self.n_results):
                 if self.result_region[k] >= 0:
                     if out[k] is None:
-                        out[k] = np.empty(self.results[k][0])
+                        out[k] = np.empty(self.placed[k][0])
                     self.aim(space, k, out[k])
         self.code.execute(space, self)
         k = self.failed(space, 0)
@@ -542,7 +548,7 @@ cdef class Evaluator:
             raise space.errors[0]
         made = []
         for k in range(self.n_results):
-            shape = self.results[k][0]
+            shape = self.placed[k][0]
             if out is not None and out[k] is not None:
                 x = out[k]
                 self.copy_result(space, k, <double *>PyArray_DATA(<ndarray?>x))
@@ -588,7 +594,7 @@ cdef class Evaluator:
         for k in range(self.n_inputs):
             check_rows(arrays[k], self.dims[k], rows if stacked[k] else -1)
         for k in range(self.n_results):
-            check_rows(out[k], self.results[k][0], rows)
+            check_rows(out[k], self.placed[k][0], rows)
         space = self.code.workspace(lanes)
         if self.load_captures_of_rows(space) == -2:
             return False
@@ -605,7 +611,7 @@ cdef class Evaluator:
                 if k >= self.n_inputs or stacked[k]:
                     ports[k].step = PyArray_STRIDE(<ndarray>array, 0) // <Py_ssize_t>sizeof(double)
                 if ports[k].slot < 0:
-                    ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>self.results[k - self.n_inputs][1])
+                    ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>self.placed[k - self.n_inputs][1])
             self.run_rows(space, ports, ports + self.n_inputs, first, last, &holds[0], NULL if cancel is None else &cancel[0])
         finally:
             PyMem_RawFree(ports)

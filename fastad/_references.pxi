@@ -67,9 +67,10 @@ cdef class _References(_Runs):
         return False
 
     cdef void activate(self, Py_ssize_t low, Py_ssize_t high) noexcept:
-        low, high = max(low, self.base), min(high, self.end - 1)
-        for low in range(low, high + 1):
-            self.state[low - self.base] |= ACTIVE
+        cdef uint8_t *state = self.state
+        cdef Py_ssize_t k
+        for k in range(max(low, self.base) - self.base, min(high, self.end - 1) + 1 - self.base):
+            state[k] |= ACTIVE
 
     cdef bint reads_active(self, const Wide *w, bint second) noexcept:
         """Whether an operand of a wide record depends on the inputs."""
@@ -420,6 +421,14 @@ cdef class _References(_Runs):
         cdef int64_t *refs
         cdef Py_ssize_t k
         cdef Term c
+        cdef Layout once = without_repeats(l)
+        if once is not l:
+            c = self.adjoint_of(first, once)
+            if c.slot > 0:
+                once = repeated(layout_or_scalar(c), l)
+                self.kept.append(once)
+                c.layout = <void *>once
+            return c
         if self.held_whole(first, l):
             c = self.run_seen(&self.runs[self.run_at(first)], first, l)
             if c.slot >= 0:
@@ -441,6 +450,23 @@ cdef class _References(_Runs):
 
     cdef bint narrowed(self, Py_ssize_t first, Layout l, Grid *grid) except -1:
         """The smallest grid that has all elements of a view with an adjoint, if that is smaller than the view."""
+        cdef Layout once = without_repeats(l)
+        cdef Py_ssize_t d, j
+        if once is l:
+            return self.narrowed_once(first, l, grid)
+        if not self.narrowed_once(first, once, grid):
+            return False
+        j = once.ndim
+        for d in range(l.ndim - 1, -1, -1):
+            if repeats(l, d):
+                grid.start[d], grid.step[d], grid.count[d] = 0, 1, l.dims[d]
+            else:
+                j -= 1
+                grid.start[d], grid.step[d], grid.count[d] = grid.start[j], grid.step[j], grid.count[j]
+        return True
+
+    cdef bint narrowed_once(self, Py_ssize_t first, Layout l, Grid *grid) except -1:
+        """The same of a view that has no axis along which nothing changes."""
         cdef Py_ssize_t d, k, rest, i, last, n = l.ndim, present = 0, size = 1
         cdef int64_t *slots
         if self.held_whole(first, l):

@@ -134,6 +134,35 @@ cdef Layout hypercube(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d, in
     return make_layout(4, dims, steps)
 
 
+cdef inline bint repeats(Layout l, Py_ssize_t d) noexcept:
+    """Whether a view shows the same along an axis."""
+    return l.dims[d] > 1 and l.dims[l.ndim + d] == 0
+
+
+cdef Layout without_repeats(Layout l):
+    """The view without the axes along which it shows the same; itself where there are none."""
+    cdef Py_ssize_t dims[64]
+    cdef Py_ssize_t steps[64]
+    cdef Py_ssize_t d, n = 0
+    for d in range(l.ndim):
+        if not repeats(l, d):
+            dims[n], steps[n] = l.dims[d], l.dims[l.ndim + d]
+            n += 1
+    return l if n == l.ndim else make_layout(n, dims, steps) if n else SCALAR
+
+
+cdef Layout repeated(Layout once, Layout l):
+    """A view over the axes of `without_repeats(l)` as one over those of `l`."""
+    cdef Py_ssize_t steps[64]
+    cdef Py_ssize_t d, j = 0
+    for d in range(l.ndim):
+        steps[d] = 0
+        if not repeats(l, d):
+            steps[d] = once.dims[once.ndim + j]
+            j += 1
+    return make_layout(l.ndim, l.dims, steps)
+
+
 cdef Layout divided(Layout l, Py_ssize_t n, const Py_ssize_t *dims):
     """A view over shorter axes, into which its own can be divided."""
     cdef Py_ssize_t steps[64]

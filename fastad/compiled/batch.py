@@ -65,7 +65,7 @@ def stacked_rows(evaluator: Evaluator, shared: Sequence[Any], stacked: Sequence[
     """The results, with a leading axis, for shared first inputs and rows of the others."""
     rows = len(stacked[0])
     arrays = [in_order(x) for x in [*shared, *stacked]]
-    out = [np.empty((rows, *shape)) for shape, _ in evaluator.results]
+    out = [np.empty((rows, *shape)) for shape, _ in evaluator.placed]
     holds = np.ones(rows, np.uint8)
     if not evaluator.batch(arrays, [False] * len(shared) + [True] * len(stacked), 0, rows, out, holds,
                            lanes_for(evaluator.code, rows)):
@@ -303,7 +303,7 @@ class Batch:
         evaluator = program.evaluator
         lanes = lanes_for(evaluator.code, n)
         several = () if directions is None else (len(directions),)
-        out = [np.empty((n, *several, *shape)) for shape, _ in evaluator.results]
+        out = [np.empty((n, *several, *shape)) for shape, _ in evaluator.placed]
         calls = [(arrays, stacked, out)]
         if directions is not None:
             calls = [([*arrays, *extra], stacked + [False] * len(extra), [array[:, k] for array in out])

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from .. import _passes
-from .._blocks import Block, Cells, View
+from .._blocks import Block, Cells, Slots, View
 from .._tape import KINDS
 from ..ops import OPS
 
-__all__ = ["Block", "Listing", "View"]
+__all__ = ["Block", "Listing", "Slots", "View"]
 
 OPCODE: dict[str, int] = {row.name: code for code, row in enumerate(OPS, 1)}
 ACCUMULATE, INDEXED, ANYWHERE, CONSTANT_SOURCE = 1, 8, 16, -1
@@ -180,6 +180,13 @@ class Listing:
         """Where the values of slots are now."""
         return slots if self.shift is None else slots + self.shift[slots]
 
+    def placed(self, slots: Slots) -> Slots:
+        """The same of results."""
+        if self.shift is None or not any(self.moved[first:first + n].any()
+                                         for first, n in zip(slots.first.tolist(), slots.count.tolist(), strict=True)):
+            return slots
+        return Slots.of(self.where(slots.listed()))
+
     def still(self, view: View) -> bool:
         """Whether the values of a view that is not empty are where its slots are, in one piece."""
         return self.one_piece(view) and (self.shift is None or not self.moved[view.around].any())
@@ -230,7 +237,7 @@ class Listing:
 
     def now(self, slots: Any) -> Any:
         """Where the values of slots are, after all renamings and what the passes have found to be alike."""
-        return self.cells.moved(slots, self.alias)
+        return (self.cells.moved_slots if isinstance(slots, Slots) else self.cells.moved)(slots, self.alias)
 
     def one_piece(self, view: View) -> bool:
         """Whether a view looks at the results of one record: those of several do not keep together."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .._blocks import Slots
 from .._instructions import INSTRUCTION, KIND, KINDS, LISTED, NATIVE, SHARING, STRIP, WRITING, uses_of
 from .._program import Code, Evaluator, Window
 
@@ -478,8 +479,11 @@ def divided(length: int, n: int) -> int:
 def wanted_slots(evaluator: Evaluator) -> tuple[Any, Any, Any]:
     """What results and guards read, as `Spans` takes it."""
     low, high, others = [], [], [NONE, evaluator.guards]
-    for _, slots in evaluator.results:
-        if len(slots) and slots.max() - slots.min() < len(slots):
+    for _, slots in evaluator.placed:
+        if isinstance(slots, Slots):
+            low.append(slots.first[0])
+            high.append(slots.first[0] + len(slots))
+        elif len(slots) and slots.max() - slots.min() < len(slots):
             low.append(slots.min())
             high.append(slots.max() + 1)
         else:

@@ -13,7 +13,7 @@ from .. import transforms, variable
 from .._program import Evaluator
 from ..tree import flatten, unpack
 from .arguments import FLOAT, Arguments
-from .listing import Listing
+from .listing import Listing, Slots
 from .program import Program, build
 from .sparsity import Compressed, compress_jacobian, compress_symmetric, pattern_of
 
@@ -135,7 +135,7 @@ class Path:
         evaluator = Evaluator(
             code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
             [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
-            list(trace.frozen), np.concatenate([np.empty(0, np.int64), *found[len(results):]]),
+            list(trace.frozen), Slots.chained(found[len(results):]).listed(),
             seen["values"],
             list(zip(shapes, found, strict=False)))
         structure = self.structures.get(kind)
@@ -171,19 +171,19 @@ class Path:
             listing = self.listing(self.spans(self.inputs))
             wanted = [self.slots(listing, place, y) for place, y in zip(places, outputs, strict=True)]
             active = [view for view, leaf in zip(listing.inputs, self.kinds, strict=False) if leaf.active]
-            pattern = pattern_of(listing, active, np.concatenate([np.empty(0, np.int64), *wanted]))
+            pattern = pattern_of(listing, active, Slots.chained(wanted))
             compress = compress_symmetric if kind == "hessian" else compress_jacobian
             found = None if pattern is None else compress(pattern)
             worth = found is not None and found.count < min(found.pattern.shape)
             self.structures[kind] = found if worth else None
         return self.structures[kind]
 
-    def slots(self, listing: Listing, place: Any, y: Any) -> Any:
+    def slots(self, listing: Listing, place: Any, y: Any) -> Slots:
         """The slots of a result, which may be a constant."""
         if place is not None:
-            return np.arange(place[0], place[0] + np.size(y))
+            return Slots.row(place[0], np.size(y))
         first = listing.constants(variable.value_of(y))
-        return np.arange(first, len(listing.value))
+        return Slots.row(first, len(listing.value) - first)
 
     def difference(self, other: Path) -> str:
         """Which operation of the function another trace of it has recorded otherwise, in words."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._instructions import KINDS
 from .._program import Code, Evaluator
-from .listing import OPCODE, Listing
+from .listing import OPCODE, Listing, Slots
 from .parts import in_parts
 from .passes.blocks import simplify_blocks
 from .passes.chains import join_chains
@@ -184,7 +184,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     ----------
     listing : Listing
         Is used up.
-    wanted : sequence of arrays of int64
+    wanted : sequence of Slots
         The slots of each result, as on the tape; the guards of the listing follow.
     passes : bool
         Whether to optimise; dead code goes in any case.
@@ -194,7 +194,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     Returns
     -------
     code : Code
-    results : list of arrays
+    results : list of Slots
         Where the slots of each result stand in the program.
     inputs : list of int
         Where each input of the listing stands.
@@ -203,18 +203,19 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     """
     statistics: dict[str, Any] = {"records": listing.n_records}
     moved: dict[int, tuple[int, int]] = {}
-    where = [*[listing.where(np.asarray(slots, np.int64)) for slots in wanted], *listing.guards]
+    where = [*[listing.placed(slots) for slots in wanted], *[Slots.of(slots) for slots in listing.guards]]
+    zero = Slots.row(0, 1)
     listing.divide()
     if passes:
         statistics["simplify"] = simplify(listing)
         statistics["blocks"] = simplify_blocks(listing)
         where = [listing.now(listing.now(slots)) for slots in where]      # each may have moved what the other left
-    everything = np.concatenate([*where, np.zeros(1, np.int64)])
+    everything = Slots.chained([*where, zero])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:
         moved, where = join_pieces(listing, where)
         statistics["joined"] = len(moved)
-        everything = np.concatenate([*where, np.zeros(1, np.int64)])
+        everything = Slots.chained([*where, zero])
         statistics["chained"] = join_chains(listing, everything)
     steps = regroup(listing, *([] if passes else [1 << 60]))
     emitter = Emitter(listing, steps, everything, where[:len(wanted)])
@@ -226,4 +227,4 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     stretches = int((code.instructions["kind"] == 0).sum())
     statistics["instructions"] = len(code.instructions) + max(0, len(code.scalars) - stretches)
     starts = [emitter.spot(view.base) if view.size else 0 for view in listing.inputs]
-    return code, [emitter.spots(slots) for slots in where], starts, statistics
+    return code, [emitter.spots_of(slots) for slots in where], starts, statistics

@@ -94,7 +94,7 @@ class Rule:
         e = self.path.program(kind).evaluator
         if self.watched:
             captures = [(copy, slot) for copy, (_, slot) in zip(self.captured, e.captures, strict=True)]
-            e = Evaluator(e.code, e.inputs, captures, [], e.guards, e.expected, e.results)
+            e = Evaluator(e.code, e.inputs, captures, [], e.guards, e.expected, e.placed)
         found = e([*self.arguments.leaves, *further])
         if not isinstance(found, list):
             raise TraceError(f"{self.name}: its derivative does not take the way that the call took")

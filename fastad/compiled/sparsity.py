@@ -16,7 +16,7 @@ import numpy as np
 
 from .._sparsity import Sets, distinct_rows, star_colours
 from ..ops import OPS
-from .listing import Block, Listing, View
+from .listing import Block, Listing, Slots, View
 from .passes.dead import drop_dead, stretches
 
 __all__ = ["Compressed", "Pattern", "compress_jacobian", "compress_symmetric", "from_places", "one_program",
@@ -84,12 +84,12 @@ def from_places(shape: tuple[int, int], places: Any) -> Pattern:
 
 
 # ---- patterns -----------------------------------------------------------------------------------------------------
-def pattern_of(code: Listing, active: Sequence[View], wanted: Any) -> Pattern | None:
+def pattern_of(code: Listing, active: Sequence[View], wanted: Slots) -> Pattern | None:
     """Which elements of `active` each of the slots `wanted` depends on with a gradient; None where that takes too much.
 
     The listing is used up.
     """
-    wanted = code.where(np.asarray(wanted, np.int64))
+    wanted = code.placed(wanted)
     n = sum(view.size for view in active)
     code.divide()
     drop_dead(code, wanted)
@@ -103,7 +103,7 @@ def pattern_of(code: Listing, active: Sequence[View], wanted: Any) -> Pattern | 
             sets.scalars(code.v[first:last], a[first:last], b[first:last], of)
             if k < len(code.blocks):
                 spread(code.blocks[k], sets, of)
-        return Pattern((len(wanted), n), *sets.rows(of[wanted], n))
+        return Pattern((len(wanted), n), *sets.rows(of[wanted.listed()], n))
     except OverflowError:
         return None
 

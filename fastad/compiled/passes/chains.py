@@ -20,7 +20,7 @@ def join_chains(code: Listing, wanted: Any) -> int:
     if np.count_nonzero((code.op == OPCODE["add"]) | (code.op == OPCODE["subtract"])) < SHORTEST:
         return 0
     uses = np.zeros(code.cells.count, np.int32)
-    _passes.count_uses(code.cells, code.blocks, wanted, uses)
+    _passes.count_uses(code.cells, code.blocks, code.cells.among(wanted), uses)
     last, start, first, count, terms, member = _passes.find_chains(code.cells, code.op, code.v, code.a, code.b, uses,
                                                                    SHORTEST)
     if not len(last):

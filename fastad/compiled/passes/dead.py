@@ -21,7 +21,7 @@ def drop_dead(code: Listing, wanted: Any) -> int:
     """Keep what the slots `wanted` depend on; returns how many records and blocks are gone."""
     cells = code.cells
     live = np.zeros(cells.count, np.uint8)
-    live[cells.of(wanted)] = 1
+    live[cells.among(wanted)] = 1
     keep = np.ones(len(code.op), np.uint8)
     _passes.find_live(cells, code.blocks, code.time, code.v, code.a, code.b, live, keep)
     before = len(code.op) + len(code.blocks)

@@ -21,7 +21,7 @@ from ..._instructions import (
     uses_of,
 )
 from ..._program import Code
-from ..listing import Block, Listing, View
+from ..listing import Block, Listing, Slots, View
 from .regroup import Step, Steps
 from .reuse import reuse
 
@@ -51,10 +51,13 @@ def merged(views: list[View]) -> list[View]:
     return [View(view.base, tuple(shape), tuple(row)) for view, row in zip(views, strides, strict=True)]
 
 
-def rows_of(slots: Any) -> tuple[Any, Any]:
-    """First and last of those slots that follow one another."""
-    breaks = np.flatnonzero(np.diff(slots) != 1)
-    return slots[np.append(0, breaks + 1)[:len(slots)]], slots[np.append(breaks, len(slots) - 1)[:len(slots)]]
+def how_often(slots: Slots, first: int, last: int) -> int:
+    """How often one of the slots from one up to another is among some at most."""
+    begins, ends = np.maximum(slots.first, first), np.minimum(slots.first + slots.count, last)
+    inside = begins < ends
+    steps = np.concatenate([ends[inside], begins[inside]])        # at one slot first what ends there
+    changes = np.repeat([-1, 1], int(inside.sum()))
+    return int(np.cumsum(changes[np.argsort(steps, kind="stable")]).max(initial=0))
 
 
 class Emitter:
@@ -68,8 +71,8 @@ class Emitter:
         By instruction: the slots of the listing that it computes, none where it only brings operands together.
     """
 
-    def __init__(self, code: Listing, steps: Steps, wanted: Any, results: Sequence[Any] = ()) -> None:
-        self.code, self.steps, self.wanted = code, steps, np.asarray(wanted, np.int64)
+    def __init__(self, code: Listing, steps: Steps, wanted: Slots, results: Sequence[Slots] = ()) -> None:
+        self.code, self.steps, self.wanted = code, steps, wanted
         self.results = results                        # of the slots wanted those that are to be arrays
         self.place = np.full(code.cells.count, -1, np.int64)
         self.place[0] = 0
@@ -94,6 +97,10 @@ class Emitter:
         """Where slots go."""
         return self.code.cells.moved(slots, self.place)
 
+    def spots_of(self, slots: Slots) -> Slots:
+        """The same of stretches."""
+        return self.code.cells.moved_slots(slots, self.place)
+
     def spot(self, slot: int) -> int:
         """Where a slot goes."""
         return self.code.cells.moved_slot(slot, self.place)
@@ -112,7 +119,7 @@ class Emitter:
         constant, others = _passes.units(cells, [*code.inputs, *code.whole], code.blocks, code.known, marks)
         self._put_constants(*constant)
         self._place_constants_of_lines()
-        marks[cells.of(self.wanted)] = 1
+        marks[cells.among(self.wanted)] = 1
         for k, step in self.own:
             given = self.given.get(k) or [("", -1)] * len(step.operands)
             for slots, (how, _) in zip(step.operands, given, strict=True):
@@ -168,7 +175,7 @@ class Emitter:
             at += 1
         scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
         pool, n_image = tables.pool, self.n_image
-        wanted = self.spots(self.wanted)
+        wanted = self.spots_of(self.wanted)
         fusion = Fusion(tables.rows, scalars, pool, n_image, tables.n_slots, wanted)
         instructions, self.order, self.n_slots = fusion.planned()
         regions: list[tuple[int, int]] = []
@@ -177,13 +184,13 @@ class Emitter:
             regions = self._regions(instructions, scalars, uses_of(instructions, pool))
         return Code(instructions, scalars, pool, np.concatenate(self.image), self.calls, self.n_slots, regions)
 
-    def _reuse(self, instructions: Any, scalars: Any, pool: Any, wanted: Any) -> None:
+    def _reuse(self, instructions: Any, scalars: Any, pool: Any, wanted: Slots) -> None:
         """Let large results share memory."""
         inputs = [view for view in self.code.inputs if view.size]
         firsts = np.array([self.spot(view.base) for view in inputs], np.int64)
         sizes = np.array([view.size for view in inputs], np.int64)
-        moved = reuse(instructions, scalars, pool, uses_of(instructions, pool),
-                      [(firsts, firsts + sizes - 1), rows_of(wanted)], self.n_image, self.n_slots)
+        pinned = [(firsts, firsts + sizes - 1), (wanted.first, wanted.first + wanted.count - 1)]
+        moved = reuse(instructions, scalars, pool, uses_of(instructions, pool), pinned, self.n_image, self.n_slots)
         if moved is not None:
             moves, self.n_slots = moved
             self.place = np.where(self.place >= 0, moves(np.maximum(self.place, 0)), self.place)
@@ -200,7 +207,7 @@ class Emitter:
         inputs = {(self.spot(view.base), view.size) for view in self.code.inputs if view.size >= LARGE}
         results = {(first, len(slots)) for slots in self.results
                    if len(slots) >= LARGE
-                   and self._written_by_lines(first := self.spot(int(slots[0])), slots, instructions)}
+                   and self._written_by_lines(first := self.spot(int(slots.first[0])), slots, instructions)}
         if not inputs and not results:
             return found
         kinds = instructions["kind"]
@@ -208,16 +215,15 @@ class Emitter:
         row, mode, low, high = uses
         singly = (mode == LISTED) | ((mode == READING) & ~apart[row])
         spans = (mode == READING) & np.isin(kinds, [KIND["line"], KIND["sum"]])[row]
-        wanted = self.spots(self.wanted)
+        wanted = self.spots_of(self.wanted)
         for first, size in sorted(inputs | results):
             last = first + size
             most = int((first, size) in results)      # how often it is wanted
             across = (low < last) & (high >= first) & ((low < first) | (high >= last)) & spans
             alone = singly & (low < last) & (high >= first)
             read = [(scalars[name] >= first) & (scalars[name] < last) for name in ("a", "b")]
-            inside = wanted[(wanted >= first) & (wanted < last)]
             if not (across.any() or alone.any() or read[0].any() or read[1].any()
-                    or (np.bincount(inside - first) > most).any()):
+                    or how_often(wanted, first, last) > most):
                 if most:
                     written = (kinds == KIND["line"]) & (instructions["v"] >= first) & (instructions["v"] < last)
                     instructions["av"][written] = 2 + len(found)
@@ -227,9 +233,9 @@ class Emitter:
                 found.append((first, size))
         return found
 
-    def _written_by_lines(self, first: int, slots: Any, instructions: Any) -> bool:
+    def _written_by_lines(self, first: int, slots: Slots, instructions: Any) -> bool:
         """Whether a result lies in a row, and each number in it is written once, by a line."""
-        if not (np.diff(self.spots(slots)) == 1).all():
+        if self.spots_of(slots).n != 1:
             return False
         v, kinds = instructions["v"], instructions["kind"]
         inside = (v >= first) & (v < first + len(slots)) & (kinds != KIND["run"])

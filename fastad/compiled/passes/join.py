@@ -6,25 +6,23 @@ collect them is a copy of the whole; here the large pieces are made in their pla
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ... import _passes
 from ..._blocks import Moves
-from ..listing import MOST_PIECES, OPCODE, SHORTEST, Block, Listing, line
+from ..listing import MOST_PIECES, OPCODE, SHORTEST, Block, Listing, Slots, line
 
 __all__ = ["join_pieces"]
 
 
-def pieces_of(slots: Any) -> list[tuple[int, int, int]]:
-    """Stretches of slots in a row: (where in the array, first slot, length); none for short arrays or many of them."""
-    breaks = np.flatnonzero(np.diff(slots) != 1) + 1
-    if len(slots) < SHORTEST or len(breaks) >= MOST_PIECES:
+def pieces_of(slots: Slots) -> list[tuple[int, int, int]]:
+    """Stretches of slots: (where in the array, first slot, length); none for short arrays or many of them."""
+    if len(slots) < SHORTEST or slots.n > MOST_PIECES:
         return []
-    starts = [0, *breaks.tolist(), len(slots)]
-    return [(at, int(slots[at]), end - at) for at, end in pairwise(starts)]
+    sizes = slots.count
+    return list(zip((np.cumsum(sizes) - sizes).tolist(), slots.first.tolist(), sizes.tolist(), strict=True))
 
 
 def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[int, int]], list[Any]]:
@@ -33,19 +31,20 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     Parameters
     ----------
     code : Listing
-    wanted : sequence of arrays
+    wanted : sequence of Slots
         The slots that are wanted.
 
     Returns
     -------
     moved : dict
         By first slot of a piece: where it is made now, and its length.
-    wanted : list of arrays
+    wanted : list of Slots
         Where the same values stand now.
     """
     moved: dict[int, tuple[int, int]] = {}
     parts = [pieces_of(slots) for slots in wanted]
-    gathers = {id(block) for block in code.blocks if block.kind == "gather" and pieces_of(block.index)}
+    gathers = {id(block): found for block in code.blocks
+               if block.kind == "gather" and (found := pieces_of(Slots.of(block.index)))}
     copies = {id(block) for block in code.blocks if is_copy(block)}
     if not gathers and not copies and all(len(pieces) < 2 for pieces in parts):
         return moved, list(wanted)
@@ -63,9 +62,9 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
         moved[first] = out, n
         return True
 
-    def joined(slots: Any, out: int, time: int) -> None:
-        """Make the pieces in the slots from `out` on."""
-        left = pieces_of(slots)
+    def joined(pieces: list[tuple[int, int, int]], out: int, time: int) -> None:
+        """Make pieces in the slots from `out` on."""
+        left = list(pieces)
         while left:
             at, first, n = left.pop()
             maker = makers.get(first)
@@ -78,7 +77,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
 
     for block in code.blocks:
         if id(block) in gathers:
-            joined(block.index, block.writes[0].base, block.time)
+            joined(gathers[id(block)], block.writes[0].base, block.time)
         elif id(block) not in copies or not moves(block.reads[0].base, block.reads[0].size, block.writes[0].base):
             blocks.append(block)
     for slots, pieces in zip(wanted, parts, strict=True):
@@ -86,8 +85,8 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
                                    for _, first, n in pieces):
             out = code.allocate(len(slots))
             code.whole.append(line(out, len(slots)))
-            joined(slots, out, code.n_records)
-            slots = np.arange(out, out + len(slots))
+            joined(pieces, out, code.n_records)
+            slots = Slots.row(out, len(slots))
         made.append(slots)
     firsts = np.array(sorted(moved), np.int64)
     there, sizes = [np.array([moved[first][j] for first in firsts.tolist()], np.int64) for j in range(2)]
@@ -100,7 +99,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     code.a, code.b = move(code.a), move(code.b)
     code.blocks = blocks
     code.refine()
-    return moved, [move(slots) for slots in made]
+    return moved, [move.slots(slots) for slots in made]
 
 
 def is_copy(block: Block) -> bool:
