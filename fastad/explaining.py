@@ -141,13 +141,18 @@ def explain(y: Any, seed: Any = None, max_rows: int = 100) -> Explanation:
         y = y.graph._values[y.index]
     if not isinstance(y, variable.Variable):
         raise TypeError(f"explain: a recorded Variable or a node of a graph is needed, not {type(y).__name__}")
+    if seed is not None and np.shape(seed) != y.shape:
+        raise ValueError(f"explain: the seed has shape {np.shape(seed)}, y has {y.shape}")
     records, total = variable.history(y, max_rows, "explain")
     if not variable.is_recorded(y):
         raise NoGradientError("explain: this value carries no gradient; it is a constant")
     if not records:
         name = names.get(id(y), y.name or "leaf1")
-        start = np.ones(y.shape) if seed is None else np.broadcast_to(np.asarray(seed, np.float64), y.shape)
+        start = np.ones(y.shape) if seed is None else np.asarray(seed, np.float64)
         return Explanation([], {name: item(y.value)}, {name: item(start)}, 0)
+    if seed is None and y.size != 1:
+        raise ValueError(f"explain: y has shape {y.shape}; a seed of that shape is needed, or reduce it to a scalar "
+                         "(np.sum)")
     table = _Table(records, names)
     variable.observed_sweep(y, seed, table, records[0]["record"])
     return table.explanation(total - len(records), max_rows)

@@ -164,6 +164,7 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
         raise TypeError(f"profile: {owner.name} was loaded from a file and has no Python code")
     if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 1:
         raise ValueError(f"profile: repeat={repeat!r}: a positive number is needed")
+    seconds = duration_of_call(f, args, kwargs, repeat)        # first, so that errors are the call's own
     observer, lanes = _Lines(), 1
     if isinstance(getattr(f, "__self__", f), Batch):
         form, arrays = owner.batch.taken_apart(args, kwargs.get("in_axes", 0), kwargs.get("threads", 1))
@@ -179,8 +180,7 @@ def profile(f: Any, *args: Any, repeat: int = 20, **kwargs: Any) -> Profile:
     assert nanoseconds is not None and program.path.origins is not None
     share = form.n / lanes if lanes > 1 else 1.0
     rows, lines = costs_of(program, program.path.origins[program.kind], nanoseconds * 1e-9 * share, observer, lanes)
-    return Profile(name, rows, lines, duration_of_call(f, args, kwargs, repeat),
-                   8 * program.evaluator.code.n_slots * lanes)
+    return Profile(name, rows, lines, seconds, 8 * program.evaluator.code.n_slots * lanes)
 
 
 def profiled(f: Any) -> tuple[Compiled, str, str]:

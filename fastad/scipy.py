@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .optimize.form import Form
-from .optimize.wiring import Wired, on_trees, solve, wired_bounds, wired_callback, wired_constraints
+from .optimize.wiring import Wired, given_pair, on_trees, solve, wired_bounds, wired_callback, wired_constraints
 
 if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
@@ -82,13 +82,13 @@ def minimize(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str | C
     >>> result.x
     {'a': array([0.5, 0.5]), 'b': np.float64(2.0)}
     """
-    form = Form(x0, "fa.scipy.minimize")
+    form = Form(x0, "fa.scipy.minimize").not_empty("SciPy")
     if sparse and (method != "trust-constr" or hess is not None or hessp is not None):
         raise ValueError(f"{form.name}: sparse=True is for method='trust-constr' with fastad's own Hessian, not for "
                          f"method={method!r}, hess={hess!r}, hessp={hessp!r}")
     more = {"bounds": wired_bounds(bounds, form), "tol": tol, "callback": wired_callback(callback, form),
             "constraints": wired_constraints(constraints, form, method, compile, sparse),
-            "options": None if options is None else dict(options)}
+            "options": checked_options(options, form)}
     own = jac is None or isinstance(jac, str)
     problem = Wired(fun, form, args, compile, sparse=sparse) if own else Given(fun, form, args, jac, sparse)
     result = solve(problem, form.start, method, jac=jac if isinstance(jac, str) else None,
@@ -114,14 +114,24 @@ class Given:
         """The value and the gradient."""
         tree = self.form.tree_of(x)
         found = self.fun(tree, *self.args)
-        value, gradient = found if self.jac is True else (found, self.jac(tree, *self.args))
-        return value, self.form.vector_of(gradient, "the gradient")
+        if self.jac is True:
+            return given_pair(found, self.form)
+        return found, self.form.vector_of(self.jac(tree, *self.args), "the gradient")
+
+
+def checked_options(options: Any, form: Form) -> dict[str, Any] | None:
+    """SciPy's options of the method."""
+    if options is not None and not isinstance(options, Mapping):
+        raise ValueError(f"{form.name}: options={options!r}; a dict is needed")
+    return None if options is None else dict(options)
 
 
 def product_on_trees(hessp: Any, form: Form, args: tuple[Any, ...]) -> Any:
     """The caller's own product with the Hessian, on vectors."""
     if hessp is None:
         return None
+    if not callable(hessp):
+        raise ValueError(f"{form.name}: hessp={hessp!r}; a function is needed")
     return lambda x, p: form.vector_of(hessp(form.tree_of(x), form.tree_of(p), *args), "the Hessian product")
 
 
@@ -177,7 +187,7 @@ def least_squares(fun: Function, x0: Any, args: tuple[Any, ...] = (), bounds: An
     """
     from scipy import optimize
 
-    form = Form(x0, "fa.scipy.least_squares")
+    form = Form(x0, "fa.scipy.least_squares").not_empty("SciPy")
     if sparse and jac is not None:
         raise ValueError(f"{form.name}: sparse=True is about fastad's own Jacobian, but there is jac={jac!r}")
     problem = Wired(fun, form, args, compile, row=True, sparse=sparse)
@@ -253,16 +263,18 @@ def root(fun: Function, x0: Any, args: tuple[Any, ...] = (), method: str = "hybr
     """
     from scipy import optimize
 
-    form = Form(x0, "fa.scipy.root")
+    form = Form(x0, "fa.scipy.root").not_empty("SciPy")
     if sparse:
         raise ValueError(f"{form.name}: sparse={sparse!r}; SciPy's methods for roots take no sparse Jacobian, those of "
                          "fa.scipy.least_squares do: sparse=True there finds roots, too, where the cost is 0")
     problem = Wired(fun, form, args, compile, row=True)
+    if jac is not None and jac is not False and not callable(jac):
+        raise ValueError(f"{form.name}: jac={jac!r}; a function, False or None is needed")
     if jac is not None:
         derivative = on_trees(jac, form, args)
     else:
         derivative = problem.jacobian if isinstance(method, str) and method.lower() in ("hybr", "lm") else None
     result = optimize.root(problem.residuals, form.start, method=method, jac=derivative, tol=tol,
-                           callback=wired_callback(callback, form), options=None if options is None else dict(options))
+                           callback=wired_callback(callback, form), options=checked_options(options, form))
     result.x = form.tree_of(np.asarray(result.x, np.float64), own_dtype=True)
     return result

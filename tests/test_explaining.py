@@ -161,3 +161,11 @@ def test_misuse():
         fa.explain(x.detach())
     with pytest.raises(ValueError, match="max_rows"):
         fa.explain(x, max_rows=0)
+
+
+def test_seeds_have_the_shape():
+    y = fa.Variable(np.ones(3)) * 2.0
+    with pytest.raises(ValueError, match=r"explain: y has shape \(3,\); a seed"):
+        fa.explain(y)
+    with pytest.raises(ValueError, match=r"explain: the seed has shape \(2,\), y has \(3,\)"):
+        fa.explain(y, seed=np.ones(2))

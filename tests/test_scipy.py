@@ -508,3 +508,22 @@ def test_sparse_misuse():
         fa.scipy.minimize(lambda x: np.sum(x ** 2), x, method="BFGS", sparse=True)
     with pytest.raises(ValueError, match="fastad's own Jacobian"):
         fa.scipy.least_squares(lambda x: x, x, jac="3-point", sparse=True)
+
+
+@pytest.mark.parametrize(("function", "options", "error", "message"), [
+    (fa.scipy.minimize, {"options": 3}, ValueError, "fa.scipy.minimize: options=3"),
+    (fa.scipy.minimize, {"hessp": 3, "method": "trust-ncg"}, ValueError, "fa.scipy.minimize: hessp=3"),
+    (fa.scipy.minimize, {"jac": True}, TypeError, r"minimize: jac=True; .* \(value, gradient\), not float64"),
+    (fa.scipy.minimize, {"jac": lambda x: np.ones(5)}, ValueError, r"minimize: the gradient has shape \(5,\)"),
+    (fa.scipy.least_squares, {"jac": lambda x: np.ones(5)}, ValueError, r"a derivative has shape \(5,\)"),
+    (fa.scipy.root, {"jac": "2-point"}, ValueError, "fa.scipy.root: jac='2-point'"),
+    (fa.scipy.root, {"options": 3}, ValueError, "fa.scipy.root: options=3"),
+    *[(f, {"x0": x0}, ValueError, f"fa.scipy.{f.__name__}: x0{what}")
+      for f in (fa.scipy.minimize, fa.scipy.least_squares, fa.scipy.root)
+      for x0, what in ((None, "=None"), (np.empty(0), " has no numbers"))],
+])
+def test_errors_name_the_argument(function, options, error, message):
+    given = {"x0": np.zeros(2)} | options
+    f = (lambda x: np.sum((x - 1.0) ** 2)) if function is fa.scipy.minimize else (lambda x: x - np.ones(2))
+    with pytest.raises(error, match=message):
+        function(f, given.pop("x0"), **given)

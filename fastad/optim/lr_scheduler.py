@@ -210,7 +210,8 @@ class LambdaLR(Schedule):
     def apply(self) -> None:
         """Set the learning rates of this epoch."""
         for group, base, function in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=False):
-            group["lr"] = base * float(function(self.last_epoch))
+            factor = number(self, f"lr_lambda({self.last_epoch})", function(self.last_epoch), 0)
+            group["lr"] = base * float(factor)
 
     def step(self) -> None:
         """Go on by one epoch."""

@@ -36,6 +36,9 @@ class Optimizer:
 
     #: What options may be: numbers from `low` up, below `high`.
     limits: ClassVar[dict[str, tuple[float, float]]] = {"beta1": (0.0, 1.0), "beta2": (0.0, 1.0)}
+    #: Options that are True or False.
+    flags: ClassVar[frozenset[str]] = frozenset([
+        "amsgrad", "centered", "decoupled_weight_decay", "maximize", "nesterov"])
     #: Kind of the update rule, and its names for options where they differ.
     kind: ClassVar[str] = ""
     names: ClassVar[dict[str, str]] = {}
@@ -95,6 +98,9 @@ class Optimizer:
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a group under the names of the update rule, checked."""
+        for name in self.flags & self.defaults.keys():
+            if not isinstance(group[name], (bool, np.bool_)):
+                raise ValueError(f"{self.name}: {name}={group[name]!r}, True or False is needed")
         options = {name: group[name] for name in self.defaults if name not in ("betas", "maximize")}
         if "betas" in self.defaults:
             betas = group["betas"]
@@ -102,10 +108,11 @@ class Optimizer:
                 raise ValueError(f"{self.name}: betas={betas!r}, two numbers are needed")
             options["beta1"], options["beta2"] = betas
         for name, value in options.items():
-            if isinstance(self.defaults.get(name), bool):
+            if name in self.flags:
                 continue
             low, high = self.limits.get(name, (0.0, np.inf))
-            if not isinstance(value, (int, float, np.integer, np.floating)) or not low <= value < high:
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)) \
+                    or not low <= value < high:
                 raise ValueError(f"{self.name}: {name}={value!r}, a number from {low:g} up"
                                  + (f" and below {high:g}" if high < np.inf else "") + " is needed")
         return {self.names.get(name, name): value for name, value in options.items()}
@@ -282,10 +289,11 @@ class SGD(Optimizer):
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """See `Optimizer`."""
+        options = super().options(group)
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: nesterov=True needs a momentum and no dampening, not "
                              f"momentum={group['momentum']!r}, dampening={group['dampening']!r}")
-        return super().options(group)
+        return options
 
 
 class Adagrad(Optimizer):

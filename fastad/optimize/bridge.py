@@ -111,8 +111,7 @@ def scipy_descent(name: str, objective: Objective, form: Form, limits: dict[str,
     """
     from scipy import optimize
 
-    if not form.start.size:
-        raise ValueError(f"{form.name}: {form.argument} has no numbers; method='scipy:{name}' needs some")
+    form.not_empty(f"method='scipy:{name}'")
     watched = Watched(objective, limits, report, bounds)
     most = "maxfun" if name.lower() == "tnc" else "maxiter"
     more: dict[str, Any] = {"options": {most: limits["max_iter"], **options}}

@@ -66,6 +66,12 @@ class Form:
         """All entries in one row."""
         return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in leaves]) if leaves else np.empty(0)
 
+    def not_empty(self, what: str) -> Form:
+        """Itself, refused where there are no numbers."""
+        if not self.start.size:
+            raise ValueError(f"{self.name}: {self.argument} has no numbers; {what} needs some")
+        return self
+
     def split(self, x: Any) -> Any:
         """The container with views of x, an array or a Variable."""
         parts, first = [], 0
@@ -85,15 +91,22 @@ class Form:
 
     def vector_of(self, tree: Any, what: str) -> Array:
         """The vector from a container of this form, such as a gradient."""
-        if self.is_vector and type(tree) is np.ndarray:
-            return tree
-        return self.vector(flatten_like(self.tree, tree, f"{self.name}: {what}"))
+        plain = self.is_vector and type(tree) is np.ndarray
+        found: Array = tree if plain else self.vector(flatten_like(self.tree, tree, f"{self.name}: {what}"))
+        if found.shape != self.start.shape:
+            raise ValueError(f"{self.name}: {what} has shape {found.shape}; {self.argument} has {self.start.size} "
+                             "numbers")
+        return found
 
     def matrix_of(self, tree: Any, what: str) -> Array:
         """A row for each output and a column for each entry, from a Jacobian in this form."""
         if self.is_vector and type(tree) is np.ndarray and tree.ndim == 2:
             return tree
         parts = flatten_like(self.tree, tree, f"{self.name}: {what}")
+        if any(np.size(part) % max(size, 1) for part, size in zip(parts, self.sizes, strict=True)):
+            shapes = " and ".join([str(np.shape(part)) for part in parts])
+            raise ValueError(f"{self.name}: {what} has shape {shapes}; a row for each output is needed, of the numbers "
+                             f"of {self.argument}")
         blocks = [np.asarray(part).reshape(-1, size) for part, size in zip(parts, self.sizes, strict=True)]
         return blocks[0] if len(blocks) == 1 else np.hstack(blocks)
 

@@ -9,7 +9,7 @@ import numpy as np
 from .._descent import Port
 from ..compiled import Compiled
 from .form import Form
-from .wiring import Wired
+from .wiring import Wired, given_pair
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,14 +76,7 @@ def objective_of(f: Any, form: Form, args: Any, jac: bool) -> Objective:
         raise ValueError(f"{form.name}: jac={jac!r}; True, if f returns (value, gradient), or False: fastad finds it")
     if jac:
         def both(x: Array) -> tuple[float, Array]:
-            found = f(form.tree_of(x), *args)
-            if not isinstance(found, (tuple, list)) or len(found) != 2:
-                raise TypeError(f"{form.name}: jac=True; f has to return (value, gradient), not {type(found).__name__}")
-            gradient = form.vector_of(found[1], "the gradient")
-            if gradient.shape != x.shape:
-                raise ValueError(f"{form.name}: jac=True; the gradient that f returned has {gradient.size} numbers, "
-                                 f"{form.argument} has {x.size}")
-            return float(found[0]), gradient
+            return given_pair(f(form.tree_of(x), *args), form)
 
         def refused(x: Array, p: Array) -> Array:
             raise ValueError(f"{form.name}: jac=True; newton-cg and SciPy's methods of its kind need products with the "

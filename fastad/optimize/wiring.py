@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from .._typing import Array, Function, Value
 
-__all__ = ["GRADIENT_FREE", "HESSIAN", "HESSIAN_PRODUCT", "Wired", "solve", "wired_bounds", "wired_callback",
-           "wired_constraints"]
+__all__ = ["GRADIENT_FREE", "HESSIAN", "HESSIAN_PRODUCT", "Wired", "given_pair", "solve", "wired_bounds",
+           "wired_callback", "wired_constraints"]
 
 #: SciPy's methods that take no gradient, those that take products with the Hessian, and those that take it as a matrix.
 GRADIENT_FREE = frozenset(["nelder-mead", "powell", "cobyla", "cobyqa"])
@@ -186,6 +186,14 @@ class Wired:
 
         gradient = RecordedGradient(lambda v: np.sum(weights * self.flat(v)), x)
         return LinearOperator((x.size, x.size), matvec=lambda p: gradient.product(p.ravel()), dtype=np.float64)
+
+
+def given_pair(found: Any, form: Form) -> tuple[float, Array]:
+    """The value and the gradient that a function with jac=True has returned."""
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(f"{form.name}: jac=True; the function has to return (value, gradient), not "
+                        f"{type(found).__name__}")
+    return float(found[0]), form.vector_of(found[1], "the gradient")
 
 
 def joined(outputs: Any) -> Value:

@@ -129,3 +129,9 @@ def test_bad_arguments(make, match):
 def test_an_optimiser_is_needed():
     with pytest.raises(TypeError, match="optimizer is list"):
         lr_scheduler.StepLR([], 3)
+
+
+@pytest.mark.parametrize("factor", [None, np.nan, -1.0, "1"])
+def test_factors_are_numbers(factor):
+    with pytest.raises(ValueError, match=r"LambdaLR: lr_lambda\(0\)="):
+        fa.optim.LambdaLR(fa.optim.SGD([fa.Variable(1.0)], lr=0.1), lambda k: factor)

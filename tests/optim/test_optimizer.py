@@ -322,3 +322,13 @@ def test_states_that_do_not_fit_change_nothing():
         assert pickle.dumps(optimizer.state_dict()) == before
     with pytest.raises(TypeError, match=r"state_dict\(\) is"):
         pickle.dumps(optimizer)
+
+
+@pytest.mark.parametrize(("name", "options", "message"), [
+    ("SGD", {"nesterov": "yes", "momentum": 0.9}, "SGD: nesterov='yes', True or False"),
+    ("SGD", {"maximize": 1}, "SGD: maximize=1, True or"), ("Adam", {"amsgrad": None}, "Adam: amsgrad=None, True or"),
+    ("RMSprop", {"centered": "no"}, "RMSprop: centered='no'"), ("SGD", {"lr": True}, "SGD: lr=True, a number"),
+])
+def test_flags_are_true_or_false(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(fa.optim, name)([fa.Variable(1.0)], **{"lr": 0.1} | options)
