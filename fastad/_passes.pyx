@@ -30,7 +30,8 @@ cdef inline uint64_t bits_of(double x) noexcept nogil:
 
 cdef inline uint64_t mixed(uint64_t a, uint64_t b) noexcept nogil:
     """A hash of two words."""
-    a = (a ^ (b * <uint64_t>0x9e3779b97f4a7c15)) * <uint64_t>0xbf58476d1ce4e5b9
+    a ^= b * <uint64_t>0x9e3779b97f4a7c15
+    a = (a ^ (a >> 32)) * <uint64_t>0xbf58476d1ce4e5b9          # small numbers differ in their highest bits alone
     return a ^ (a >> 29)
 
 

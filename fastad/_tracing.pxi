@@ -60,12 +60,17 @@ cdef class Trace:
 
     def guard_columns(self):
         """The guards as arrays: ``record`` (how many records were there), ``slot``, ``size``; ``values`` in a row."""
-        n = len(self.seen)
-        sizes = [1 if isinstance(v, float) else v.size for _, _, v in self.seen]
-        return {"record": np.fromiter([r for r, _, _ in self.seen], np.int64, n),
-                "slot": np.fromiter([s for _, s, _ in self.seen], np.int64, n),
-                "size": np.fromiter(sizes, np.int64, n),
-                "values": np.concatenate([np.empty(0)] + [np.atleast_1d(v) for _, _, v in self.seen])}
+        cdef Py_ssize_t k = 0, n = len(self.seen), end = 0
+        record, slot, size = [np.empty(n, np.int64) for _ in range(3)]
+        cdef int64_t[::1] record_ = record, slot_ = slot, size_ = size
+        for k in range(n):
+            record_[k], slot_[k], v = self.seen[k]
+            size_[k] = 1 if isinstance(v, float) else v.size
+        values = np.empty(size.sum())
+        for k in range(n):
+            values[end:end + size_[k]] = self.seen[k][2]
+            end += size_[k]
+        return {"record": record, "slot": slot, "size": size, "values": values}
 
     @property
     def rules(self):

@@ -91,8 +91,8 @@ class Listing:
         The rules of its CALL records.
     inputs : sequence of (slot, size)
         Spans that are given anew in each call: arguments and captured arrays.
-    guards : sequence of (records, slots)
-        What Python has seen, and how many records there were then.
+    guards : dict of arrays, optional
+        What Python has seen: ``record`` (how many records there were then), ``slot`` (the first one), ``size``.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Listing:
     """
 
     def __init__(self, columns: dict[str, Any], rules: Sequence[Any], inputs: Sequence[tuple[int, int]],
-                 guards: Sequence[tuple[int, Any]] = ()) -> None:
+                 guards: dict[str, Any] | None = None) -> None:
         wide, self.pool = columns["wide"], columns["pool"]
         self.wide = wide
         scalar = _passes.scalar_records(columns["link"], columns["dx"], columns["dy"],
@@ -140,8 +140,12 @@ class Listing:
         self.gathered: dict[bytes, View] = {}
         self.nothing: int | None = None               # the slot of -0.0
         self.guards: list[Any] = []                   # where the values of the guards' slots stand
-        waiting = list(guards)
-        self._read(wide, scalar["wide_time"], scalar["wide_slot"], waiting)
+        #: How many of them were known when Python was called last, and a slot that it wrote then.
+        self.called: tuple[int, Any] = 0, np.empty(0, np.int64)
+        self.seen = guards
+        self.seen_at = [] if guards is None else guards["record"].tolist()
+        self.n_seen = 0                               # of these some are among the guards already
+        self._read(wide, scalar["wide_time"], scalar["wide_slot"])
 
     # ---- slots ----
     def constants(self, values: Any) -> int:
@@ -288,9 +292,9 @@ class Listing:
         return View(self.gathered[key].base, view.shape, tuple(reversed(strides)))
 
     # ---- records ----
-    def _read(self, wide: Any, times: Any, slots: Any, guards: list[tuple[int, Any]]) -> None:
+    def _read(self, wide: Any, times: Any, slots: Any) -> None:
         """Turn the wide records into blocks and renamings."""
-        start = seen = 0
+        start = 0
         spans = {view.base for view in self.inputs}
         names = wide.dtype.names
         at = 0
@@ -301,9 +305,7 @@ class Listing:
             time, slot = int(times[at]), int(slots[at])
             w = dict(zip(names, wide[at].tolist(), strict=True))
             at += 1
-            while seen < len(guards) and guards[seen][0] <= time:
-                self.guards.append(self.where(guards[seen][1]))
-                seen += 1
+            self._note_guards(bisect_right(self.seen_at, time))
             kind = KINDS[w["kind"]]
             if kind != "span" or slot not in spans:
                 self.constant[slot:slot + w["size"]] = 1     # what stands in its block besides results is constant
@@ -315,7 +317,16 @@ class Listing:
                 getattr(self, "_read_" + kind)(w, time)
         if self.shift is not None:
             self._rename_scalars(start, len(self.op))
-        self.guards += [self.where(which) for _, which in guards[seen:]]
+        self._note_guards(len(self.seen_at))
+
+    def _note_guards(self, stop: int) -> None:
+        """Note where the values stand now that Python has seen up to here."""
+        if self.seen is None or stop == self.n_seen:
+            return
+        slot, size = [self.seen[name][self.n_seen:stop] for name in ("slot", "size")]
+        behind = np.cumsum(size)
+        self.guards.append(self.where(np.repeat(slot - (behind - size), size) + np.arange(behind[-1])))
+        self.n_seen = stop
 
     def _rename_scalars(self, start: int, stop: int) -> None:
         for operand in (self.a, self.b):
@@ -447,7 +458,12 @@ class Listing:
         for view in writes:
             self.constant[view.touched] = 0
         rule = self.rules[int(w["extra"])]
-        before = None                                 # what is known before Python is called: all guards up to here
+        block = Block("call", time, reads, writes, rule=rule)
+        self.blocks.append(block)
         if self.guards and not hasattr(rule, "native"):
-            before = np.concatenate(self.guards)
-        self.blocks.append(Block("call", time, reads, writes, index=before, rule=rule))
+            # What is known before Python is called: the guards since it was called last, which knew those before it.
+            seen, last = self.called
+            block.index = np.concatenate([*self.guards[seen:], last])
+            written = [view.base for view in writes if view.size]
+            if written:
+                self.called = len(self.guards), np.array(written[:1], np.int64)

@@ -126,8 +126,7 @@ class Path:
                 variable.end_trace(trace)
         captured = list(trace.captures)
         seen = trace.guard_columns()
-        listing = self.listing(spans, [(r, np.arange(slot, slot + size)) for r, slot, size in zip(
-            *[seen[name].tolist() for name in ("record", "slot", "size")], strict=True)])
+        listing = self.listing(spans, seen)
         wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
         origins = None if self.origins is None else self.origins.setdefault(kind, [])
         code, found, starts, statistics = build(listing, wanted, self.passes, origins)
@@ -135,9 +134,7 @@ class Path:
         evaluator = Evaluator(
             code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
             [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
-            list(trace.frozen), Slots.chained(found[len(results):]).listed(),
-            seen["values"],
-            list(zip(shapes, found, strict=False)))
+            list(trace.frozen), found[-1].listed(), seen["values"], list(zip(shapes, found, strict=False)))
         structure = self.structures.get(kind)
         return Program(kind, evaluator, statistics, self, structure.pattern if structure else None)
 
@@ -145,7 +142,7 @@ class Path:
         """Where inputs stand on the tape."""
         return [(self.trace.output(x)[0], x.size) for x in inputs]
 
-    def listing(self, spans: Sequence[tuple[int, int]], guards: Sequence[tuple[int, Any]] = ()) -> Listing:
+    def listing(self, spans: Sequence[tuple[int, int]], guards: dict[str, Any] | None = None) -> Listing:
         """What was recorded up to now."""
         captured = [(slot, size) for _, slot, size in self.trace.captures]
         return Listing(self.trace.columns(copy=False), self.trace.rules, [*spans, *captured], guards)

@@ -185,7 +185,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     listing : Listing
         Is used up.
     wanted : sequence of Slots
-        The slots of each result, as on the tape; the guards of the listing follow.
+        The slots of each result, as on the tape.
     passes : bool
         Whether to optimise; dead code goes in any case.
     origins : list, optional
@@ -195,7 +195,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     -------
     code : Code
     results : list of Slots
-        Where the slots of each result stand in the program.
+        Where the slots of each result stand in the program, and at the end those of all guards.
     inputs : list of int
         Where each input of the listing stands.
     statistics : dict
@@ -203,7 +203,8 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     """
     statistics: dict[str, Any] = {"records": listing.n_records}
     moved: dict[int, tuple[int, int]] = {}
-    where = [*[listing.placed(slots) for slots in wanted], *[Slots.of(slots) for slots in listing.guards]]
+    guards = Slots.of(np.concatenate([np.empty(0, np.int64), *listing.guards]))
+    where = [*[listing.placed(slots) for slots in wanted], guards]
     zero = Slots.row(0, 1)
     listing.divide()
     if passes:
