@@ -1,8 +1,8 @@
-"""fastad._blocks: cells against a set of cuts, views against NumPy's strides."""
+"""fastad._blocks: cells against a set of cuts, views against NumPy's strides, slots against lists."""
 import numpy as np
 import pytest
 
-from fastad._blocks import Cells, View
+from fastad._blocks import Cells, Moves, Slots, View, distinct
 
 rng = np.random.default_rng(5)
 
@@ -55,3 +55,33 @@ def test_what_views_say_of_themselves(shape, strides):
         assert view.bounds == (slots.min(), slots.max())
         assert view.covers == (len(np.unique(slots)) == slots.max() - slots.min() + 1)
         assert view.row == np.array_equal(slots, slots[0] + np.arange(slots.size))
+
+
+def listed_by_hand(slots):
+    return [first + k for first, n in zip(slots.first.tolist(), slots.count.tolist(), strict=True) for k in range(n)]
+
+
+def test_slots_are_told_by_stretches():
+    cells = Cells(60)
+    for first in (5, 9, 20, 33, 34, 50):
+        cells.cut(first, 60)
+    cells.close()
+    places = rng.permutation(len(cells.first) - 1) * 100
+    moves = Moves(np.array([4, 10, 31]), np.array([7, 0, -30]))
+    for array in (np.empty(0, np.int64), np.arange(1, 60), rng.integers(1, 60, 80),
+                  np.concatenate([np.arange(30, 40), np.arange(3, 12), np.arange(12, 15)])):
+        slots = Slots.of(array)
+        assert len(slots) == len(array) and slots.n == len(slots.first) == len(slots.count)
+        np.testing.assert_array_equal(slots.listed(), array)
+        assert listed_by_hand(slots) == array.tolist()
+        np.testing.assert_array_equal(cells.moved_slots(slots, places).listed(), cells.moved(array, places))
+        np.testing.assert_array_equal(moves.slots(slots).listed(), moves(array))
+        np.testing.assert_array_equal(np.unique(cells.among(slots)), np.unique(cells.of(array)))
+        np.testing.assert_array_equal(Slots.chained([slots, Slots.row(60, 3), slots]).listed(),
+                                      np.concatenate([array, np.arange(60, 63), array]))
+    assert Slots.chained([Slots.row(4, 2), Slots.row(6, 3), Slots.row(9, 0)]).n == 1
+
+
+def test_distinct_numbers():
+    for array in (np.empty(0, np.int64), np.array([5]), rng.integers(0, 9, 40)):
+        np.testing.assert_array_equal(distinct(array), np.unique(array))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import _passes
-from .._blocks import Block, Cells, Slots, View
+from .._blocks import Block, Cells, Slots, View, distinct
 from .._tape import KINDS
 from ..ops import OPS
 
@@ -369,7 +369,7 @@ class Listing:
         views = alike([out, *[self.operand(view, time, divided=True) for view in given]])
         out, *reads = views or [out, *[self.operand(view, time) for view in given]]
         if adds and self.constant[out.around].any():
-            fresh = np.arange(out.low, out.high + 1) if out.covers else np.unique(out.slots())
+            fresh = np.arange(out.low, out.high + 1) if out.covers else distinct(out.slots())
             fresh = fresh[self.constant[fresh] == 1]  # nothing was written there yet
             if len(fresh):
                 self._fill(fresh, time)
@@ -419,7 +419,7 @@ class Listing:
         zero = self.constants([0.0])
         order = np.argsort(targets, kind="stable")
         unique, begins, counts = np.unique(targets[order], return_index=True, return_counts=True)
-        for count in np.unique(counts):
+        for count in distinct(counts):
             chosen = np.flatnonzero(counts == count)
             terms = products + order[begins[chosen][None, :] + np.arange(count)[:, None]]
             sums = self.allocate(len(chosen))
@@ -427,7 +427,7 @@ class Listing:
                                      index=terms.reshape(-1)))
             self.constant[out + unique[chosen]] = 0
             self.rename(out + unique[chosen], np.arange(sums, sums + len(chosen)))
-        missing = np.setdiff1d(np.arange(int(w["size"]) - n), unique)
+        missing = np.setdiff1d(np.arange(int(w["size"]) - n), unique, assume_unique=True)
         if len(missing):
             self.rename(out + missing, np.full(len(missing), zero))
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .._blocks import Slots
+from .._blocks import Slots, distinct
 from .._instructions import INSTRUCTION, KIND, KINDS, LISTED, NATIVE, SHARING, STRIP, WRITING, uses_of
 from .._program import Code, Evaluator, Window
 
@@ -113,7 +113,7 @@ class Spans:
     def __init__(self, low: Any, high: Any, points: Any) -> None:
         self.whole = len(low)
         self.low, self.high = low.tolist(), high.tolist()
-        self.points = np.unique(points) if len(points) <= MOST_POINTS else NONE
+        self.points = distinct(points) if len(points) <= MOST_POINTS else NONE
         if len(points) > MOST_POINTS:
             self.low.append(int(points.min()))
             self.high.append(int(points.max()) + 1)

@@ -1,4 +1,7 @@
 """fastad.compiled.path: what a trace becomes, whatever the values were that it was made with."""
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from comparing import agree, close, rng
@@ -145,3 +148,21 @@ def test_a_trace_that_is_resumed_has_its_values():
     gradient = fa.grad(mixed)(x, w).reshape(-1)
     rows = np.lib.stride_tricks.sliding_window_view(found[:len(first)], gradient.size)
     assert np.isclose(rows, gradient, rtol=1e-12).all(axis=1).any()
+
+
+def test_a_first_call_imports_no_part_of_numpy():
+    """A part that NumPy loads when it is first used (numpy.ma, for np.unique) takes longer than most passes."""
+    code = """if True:
+        import sys
+        import numpy as np
+        import fastad as fa
+
+        def f(x):
+            return np.sum(np.where(x[1:] > 0.0, x[1:] * x[:-1], 0.0)) * (2.0 if x[0] > 0.0 else 3.0)
+
+        x, before = np.linspace(-1.0, 1.0, 5000), set(sys.modules)
+        fa.compile(f).value_and_grad(x)
+        print(sorted({name for name in set(sys.modules) - before if name.startswith("numpy")}))
+        """
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
