@@ -102,6 +102,23 @@ cdef bint same_map(Block one, Block other) except -1:
     return True
 
 
+def put_together(list blocks, Py_ssize_t shortest):
+    """The blocks that collect at least so many slots, and those that copy a row of at least so many into a row."""
+    cdef Block block
+    cdef View source, out
+    cdef list gathers = [], copies = []
+    for z in blocks:
+        block = <Block?>z
+        if block.kind == "gather":
+            if (<View>block.writes[0]).size >= shortest:
+                gathers.append(block)
+        elif block.op == OP_positive and block.kind == "map":
+            source, out = <View>block.reads[0], <View>block.writes[0]
+            if source.row and out.row and out.size >= shortest:
+                copies.append(block)
+    return gathers, copies
+
+
 def simplify_maps(Cells cells, list blocks, double[::1] value, uint8_t[::1] known, int64_t[::1] alias):
     """Simplify the maps among blocks.
 

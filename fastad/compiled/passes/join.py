@@ -43,9 +43,9 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     """
     moved: dict[int, tuple[int, int]] = {}
     parts = [pieces_of(slots) for slots in wanted]
-    gathers = {id(block): found for block in code.blocks
-               if block.kind == "gather" and (found := pieces_of(Slots.of(block.index)))}
-    copies = {id(block) for block in code.blocks if is_copy(block)}
+    gathering, copying = _passes.put_together(code.blocks, SHORTEST)
+    gathers = {id(block): found for block in gathering if (found := pieces_of(Slots.of(block.index)))}
+    copies = {id(block) for block in copying}
     if not gathers and not copies and all(len(pieces) < 2 for pieces in parts):
         return moved, list(wanted)
     makers = makers_of(code)
@@ -100,12 +100,6 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     code.blocks = blocks
     code.refine()
     return moved, [move.slots(slots) for slots in made]
-
-
-def is_copy(block: Block) -> bool:
-    """Whether a block copies a row of slots into a row."""
-    return (block.kind == "map" and block.op == OPCODE["positive"] and block.reads[0].row and block.writes[0].row
-            and block.reads[0].size >= SHORTEST)
 
 
 def makers_of(code: Listing) -> dict[int, Block]:
