@@ -4,7 +4,8 @@ from libc.math cimport INFINITY, NAN, copysign, fabs, isfinite, pow, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 from numpy cimport (
-    NPY_DOUBLE, PyArray_DATA, PyArray_ISCARRAY_RO, PyArray_ISWRITEABLE, PyArray_SIZE, PyArray_TYPE, import_array, ndarray,
+    NPY_DOUBLE, PyArray_DATA, PyArray_ISCARRAY_RO, PyArray_ISWRITEABLE, PyArray_SIZE, PyArray_TYPE, import_array,
+    ndarray,
 )
 
 from fastad._program cimport Code, Evaluator, Workspace
@@ -53,12 +54,14 @@ cdef class Port:
     def __init__(self, Evaluator evaluator, list leaves, Py_ssize_t first, Py_ssize_t last):
         cdef Py_ssize_t k
         sizes = [prod(shape) for shape in evaluator.dims[first:last]]
-        if not 0 <= first < last <= len(leaves) or len(evaluator.results) != 1 + last - first or len(leaves) != evaluator.n_inputs \
-                or evaluator.results[0][0] != () or [len(slots) for _, slots in evaluator.results[1:]] != sizes:
+        if not 0 <= first < last <= len(leaves) or len(evaluator.results) != 1 + last - first \
+                or len(leaves) != evaluator.n_inputs or evaluator.results[0][0] != () \
+                or [len(slots) for _, slots in evaluator.results[1:]] != sizes:
             raise ValueError("port: the program is none for a value and the gradient with respect to these arguments")
         self.evaluator, self.leaves, self.n = evaluator, leaves, sum(sizes)
         self.first, self.parts = first, last - first
-        self.spans = np.array([[evaluator.inputs[k][0], size, evaluator.region_of[k]] for k, size in enumerate(sizes, first)], np.int64)
+        self.spans = np.array([[evaluator.inputs[k][0], size, evaluator.region_of[k]]
+                               for k, size in enumerate(sizes, first)], np.int64)
         self.slots = np.concatenate([slots for _, slots in evaluator.results], dtype=np.int64)
         self.row = True
         for k in range(1, self.n):
@@ -91,7 +94,8 @@ cdef class Port:
         return None if left else (f, gradient)
 
 
-cdef int evaluate(Port port, Evaluator evaluator, Code code, Workspace space, const double *x, double *f, double *g) except -1 nogil:
+cdef int evaluate(Port port, Evaluator evaluator, Code code, Workspace space, const double *x, double *f,
+                  double *g) except -1 nogil:
     """Value and gradient at x; 1 when the function takes another branch there."""
     cdef Py_ssize_t k, size, at = 0
     for k in range(port.parts):
@@ -155,8 +159,9 @@ cdef class Descent:
     cdef bint shown                                   # whether somebody else has views of them
     cdef object bounds, lengths
 
-    def __init__(self, x0, str kind, dict options, *, str accept="any", bounds=None, double sign=1.0, Py_ssize_t max_iter=1000,
-                 double tol=1e-6, double ftol=-1.0, double xtol=-1.0, double max_time=INFINITY, bint path=False, lengths=None):
+    def __init__(self, x0, str kind, dict options, *, str accept="any", bounds=None, double sign=1.0,
+                 Py_ssize_t max_iter=1000, double tol=1e-6, double ftol=-1.0, double xtol=-1.0,
+                 double max_time=INFINITY, bint path=False, lengths=None):
         cdef Fit *s = &self.fit
         cdef const double[::1] x = np.ascontiguousarray(x0, np.float64).reshape(-1)
         cdef const double[::1] low, high
@@ -229,7 +234,8 @@ cdef class Descent:
         """The step from `x`, of a rule that is not here."""
         cdef const double[::1] given = np.ascontiguousarray(d, np.float64).reshape(-1)
         if self.fit.phase != STEP or given.shape[0] != self.fit.n:
-            raise ValueError(f"descent: a step of {given.shape[0]} numbers for {self.fit.n}, while it wants {self.wants}")
+            raise ValueError(f"descent: a step of {given.shape[0]} numbers for {self.fit.n}, while it wants "
+                             f"{self.wants}")
         if self.fit.n:
             memcpy(self.fit.d, &given[0], self.fit.n * sizeof(double))
         search(&self.fit)
@@ -334,9 +340,10 @@ cdef class Descent:
 
     @property
     def history(self):
-        """Values, norms of the gradient, lengths of the step, seconds, and places if wanted: one for the start and each iteration.
+        """Values, norms of the gradient, lengths of the step, seconds, and places if wanted.
 
-        The arrays are those that the descent writes to, without what is not used yet; it goes on in others.
+        There is one for the start and one for each iteration. The arrays are those that the descent writes to, without
+        what is not used yet; it goes on in others.
         """
         if not self.shown:
             self.grow(self.fit.rows)

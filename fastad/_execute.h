@@ -1,7 +1,7 @@
 /* The executor of compiled functions: instructions over a workspace of slots.
  *
- * With `lanes` > 1 a slot is a line of that many numbers, side by side, one for each input of a batch: every loop over n
- * slots becomes one over n * lanes numbers. Nothing is reassociated and nothing contracted, whatever the executor.
+ * With `lanes` > 1 a slot is a line of that many numbers, side by side, one for each input of a batch: every loop over
+ * n slots becomes one over n * lanes numbers. Nothing is reassociated and nothing contracted, whatever the executor.
  */
 #ifndef FASTAD_EXECUTE_H
 #define FASTAD_EXECUTE_H
@@ -10,15 +10,21 @@
 #include "_strands.h"
 
 #define LONG_RUN (1 << 22)  /* so many results are worth looking for signals after */
-#define SHORT_ROW 64   /* such rows are added up without a call for each: too few for the order of additions to matter */
+#define SHORT_ROW 64  /* such rows are added up without a call for each: too few for the order of additions to matter */
 #define MOST_IN_PARTS 64
 #define TILE 8         /* numbers of a cache line */
 
-/* An argument or result that is read and written where the caller has it; `start` is the slot that it would begin at. */
+/* An argument or result that is read and written where the caller has it; `start` is the slot it would begin at. */
 typedef struct { const double *data; int64_t start; } fa_region;
 
-static inline const double *operand_at(int64_t slot, int32_t region, const fa_region *regions, const double *w, ssize lanes) {
+static inline const double *operand_at(int64_t slot, int32_t region, const fa_region *regions, const double *w,
+                                       ssize lanes) {
     return region >= 0 && regions ? regions[region].data + (slot - regions[region].start) : w + slot * lanes;
+}
+
+/* How far an operand of a line has gone on, see fa_instruction. */
+static inline ssize gone_on(int32_t on, ssize first, ssize in_strip) {
+    return on == 1 ? first : on == 0 ? in_strip : 0;
 }
 
 /* The numbers of n slots that lie anywhere, as a line. */
@@ -62,7 +68,8 @@ static inline void tile(ssize n, const double *x, ssize width, ssize phase, doub
 }
 
 /* Numbers [start, start + n) of a broadcast operand: `count` blocks of `width` slots, each repeated until it has filled
- * `span` slots; after the last the first has its turn again. Returns them in place where they stand in a row, else in d. */
+ * `span` slots; after the last the first has its turn again. Returns them in place where they stand in a row, else in
+ * d. */
 static const double *read_blocks(const int64_t *blocks, ssize start, ssize n, const double *x, ssize lanes, double *d) {
     const ssize width = (ssize)blocks[0] * lanes, span = (ssize)blocks[1] * lanes, count = (ssize)blocks[2];
     ssize block = start / span % count, at = start % span;
@@ -94,8 +101,10 @@ static inline void keep_history(const fa_instruction *q, ssize strip, double *w,
 
 /* Maps strip by strip, so that what goes from one to the next stays in cache; -1: interrupted. Element j of a line has
  * its turn at the time j + lag, so that it may read what lines before it have computed at other places. */
-static int execute_run(const fa_instruction *run, const int64_t *pool, double *w, ssize lanes, double *work, const fa_region *regions) {
-    const ssize n = (ssize)run->n, count = (ssize)run->count, strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
+static int execute_run(const fa_instruction *run, const int64_t *pool, double *w, ssize lanes, double *work,
+                       const fa_region *regions) {
+    const ssize n = (ssize)run->n, count = (ssize)run->count;
+    const ssize strip = lanes == 1 ? RUN_STRIP : RUN_STRIP / lanes > 32 ? RUN_STRIP / lanes : 32;
     ssize work_done = 0;
     for (ssize start = 0; start < n; start += strip) {
         if ((work_done += strip * count * lanes) > LONG_RUN) {
@@ -107,7 +116,7 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
             const ssize from = start - (ssize)q->count, first = from > 0 ? from : 0, in_strip = first - from;
             const ssize m = (from + strip < (ssize)q->n ? from + strip : (ssize)q->n) - first;
             if (m <= 0) continue;
-            const double *x = operand_at(q->a + (q->aa == 1 ? first : q->aa == 0 ? in_strip : 0), q->ra, regions, w, lanes), *y = 0;
+            const double *x = operand_at(q->a + gone_on(q->aa, first, in_strip), q->ra, regions, w, lanes), *y = 0;
             if (q->ia >= 0) {
                 collect_slots(m, pool + q->ia + first, w, lanes, work);
                 x = work;
@@ -118,24 +127,29 @@ static int execute_run(const fa_instruction *run, const int64_t *pool, double *w
                 y = work + RUN_STRIP * lanes;
             }
             else if (q->b >= 0) {
-                y = operand_at(q->b + (q->ab == 1 ? first : q->ab == 0 ? in_strip : 0), q->rb, regions, w, lanes);
-                if (q->ab == 2) y = read_blocks(pool + q->first + 3, first * lanes, m * lanes, y, lanes, work + RUN_STRIP * lanes);
+                y = operand_at(q->b + gone_on(q->ab, first, in_strip), q->rb, regions, w, lanes);
+                if (q->ab == 2)
+                    y = read_blocks(pool + q->first + 3, first * lanes, m * lanes, y, lanes, work + RUN_STRIP * lanes);
             }
             if (q->kind == K_SUM) {
                 add_up(m, x, w + q->v * lanes, lanes, first == 0);
                 continue;
             }
             if (q->av == HANDED_ON) {
-                const int first_op = q->op - OP_add, both = (++q)->aa == HANDED_ON && q->ab == HANDED_ON, second = q->aa != HANDED_ON;
+                const int first_op = q->op - OP_add;
+                q++;
+                const int both = q->aa == HANDED_ON && q->ab == HANDED_ON, second = q->aa != HANDED_ON;
+                const int which = q->op == OP_negative ? 12 : 3 * (q->op - OP_add) + (both ? 2 : second);
                 if (q->history && start) keep_history(q, strip, w, lanes);
-                const int on = second ? q->aa : q->ab;
-                const double *z = q->op == OP_negative ? x : operand_at((second ? q->a : q->b) + (on == 1 ? first : on == 0 ? in_strip : 0),
-                                             second ? q->ra : q->rb, regions, w, lanes);
+                const double *z = q->op == OP_negative ? x
+                    : operand_at((second ? q->a : q->b) + gone_on(second ? q->aa : q->ab, first, in_strip),
+                                 second ? q->ra : q->rb, regions, w, lanes);
                 double *v = (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes);
-                fa_pairs[first_op][q->op == OP_negative ? 12 : 3 * (q->op - OP_add) + (both ? 2 : second)](m * lanes, x, y, z, v);
+                fa_pairs[first_op][which](m * lanes, x, y, z, v);
                 continue;
             }
-            fa_kernels[q->op].forward(m * lanes, x, y, (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes));
+            double *v = (double *)operand_at(q->v + (q->av ? first : in_strip), q->av - 2, regions, w, lanes);
+            fa_kernels[q->op].forward(m * lanes, x, y, v);
         }
     }
     return 0;
@@ -146,8 +160,8 @@ static void execute_lanes(const fa_scalar_instruction *p, ssize n, double *w, ss
     for (; n > 0; n--, p++) fa_kernels[p->op].forward(lanes, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes);
 }
 
-/* v[j] += the j-th term of each of `count` rows, n slots apart, for the first `side` of them: each sum in a register, since
- * through memory a term would have to wait twice as long for the one before. */
+/* v[j] += the j-th term of each of `count` rows, n slots apart, for the first `side` of them: each sum in a register,
+ * since through memory a term would have to wait twice as long for the one before. */
 FA_INLINE void add_side_by_side(ssize side, ssize n, ssize count, const double *t, const int64_t *slots, double *v) {
     double s[4];
     for (ssize j = 0; j < side; j++) s[j] = v[j];
@@ -163,7 +177,8 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
     double *v = w + p->v * lanes;
     for (ssize j = 0; j < n; j++)
         for (ssize l = 0; l < lanes; l++) v[j * lanes + l] = w[(p->a + (p->aa ? j : 0)) * lanes + l];
-    if (p->ib < 0 && n * lanes >= SHORT_ROW) for (ssize i = 0; i < count; i++) fa_add_into(n * lanes, w + (p->b + i * n) * lanes, v);
+    if (p->ib < 0 && n * lanes >= SHORT_ROW)
+        for (ssize i = 0; i < count; i++) fa_add_into(n * lanes, w + (p->b + i * n) * lanes, v);
     else if (lanes == 1) for (ssize j = 0; j < n;) {
         const int64_t *const at = p->ib < 0 ? 0 : slots + j;
         const double *t = w + (at ? 0 : p->b + j);
@@ -175,7 +190,8 @@ static void execute_chain(const fa_instruction *p, const int64_t *pool, double *
         fa_add_into(lanes, w + (p->ib < 0 ? p->b + i : slots[i]) * lanes, v + i % n * lanes);
 }
 
-/* v += the rows of a matrix one after the other. Neighbouring short rows are added up side by side first, as one long row. */
+/* v += the rows of a matrix one after the other. Neighbouring short rows are added up side by side first, as one long
+ * row. */
 static void add_columns(ssize n, ssize width, const double *x, ssize sx, double *v) {
     double s[RUN_STRIP];
     const ssize side = sx == width ? RUN_STRIP / 2 / width : 1, wide = side * width;
@@ -186,16 +202,17 @@ static void add_columns(ssize n, ssize width, const double *x, ssize sx, double 
     for (; k < n; k++) for (ssize j = 0; j < width; j++) v[j] += x[k * sx + j];
 }
 
-/* The axes of a layout without the last two, and one of length 1 for the walk. */
-static void without_rows(const int64_t *layout, int64_t *outer) {
+/* Begin a walk over the axes of a layout without the last two, and one of length 1: their layout goes to `outer`. */
+static void walk_matrices(fa_walk *w, const int64_t *layout, int64_t *outer) {
     const ssize nd = (ssize)layout[0], r = nd - 2;
     outer[0] = r + 1;
     for (ssize j = 0; j < 4; j++)
         for (ssize d = 0; d <= r; d++) outer[1 + j * (r + 1) + d] = d < r ? layout[1 + j * nd + d] : 1;
+    walk_start(w, outer);
 }
 
-/* v += sums of f(x, y) over one axis of matrices with short rows, where a call for each row would cost more than the row:
- * over each row, or down the columns. Whether it was such a map. */
+/* v += sums of f(x, y) over one axis of matrices with short rows, where a call for each row would cost more than the
+ * row: over each row, or down the columns. Whether it was such a map. */
 static int add_matrices(int op, const int64_t *layout, const double *x, const double *y, double *v) {
     const ssize nd = (ssize)layout[0], last = nd - 1, r = nd - 2;
     const int64_t *n = layout + 1, *sv = n + nd, *sx = sv + nd, *sy = sx + nd;
@@ -206,9 +223,8 @@ static int add_matrices(int op, const int64_t *layout, const double *x, const do
     const int dense = sx[r] == width && (!y || sy[r] == width);
     double made[RUN_STRIP];
     int64_t outer[4 * MAX_DIMS + 5];
-    without_rows(layout, outer);
     fa_walk w;
-    walk_start(&w, outer);
+    walk_matrices(&w, layout, outer);
     do for (ssize k = 0; k < (ssize)n[r]; k += some) {
         const ssize m = (ssize)n[r] - k < some ? (ssize)n[r] - k : some;
         const double *a = x + w.x + k * sx[r], *b = y ? y + w.y + k * sy[r] : 0;
@@ -216,7 +232,8 @@ static int add_matrices(int op, const int64_t *layout, const double *x, const do
         ssize step = (ssize)sx[r];
         if (op != OP_positive) {
             if (dense) fa_kernels[op].forward(m * width, a, b, made);
-            else for (ssize i = 0; i < m; i++) fa_kernels[op].forward(width, a + i * sx[r], b ? b + i * sy[r] : 0, made + i * width);
+            else for (ssize i = 0; i < m; i++)
+                fa_kernels[op].forward(width, a + i * sx[r], b ? b + i * sy[r] : 0, made + i * width);
             a = made;
             step = width;
         }
@@ -232,12 +249,11 @@ static int copy_columns(const int64_t *layout, const double *x, double *v) {
     const ssize nd = (ssize)layout[0];
     const int64_t *n = layout + 1, *sv = n + nd, *sx = sv + nd;
     if (nd < 2) return 0;
-    const ssize row = sx[nd - 1] == 1 ? nd - 1 : nd - 2, column = 2 * nd - 3 - row;       /* the axes along x and along v */
+    const ssize row = sx[nd - 1] == 1 ? nd - 1 : nd - 2, column = 2 * nd - 3 - row;      /* the axes along x and v */
     if (sx[row] != 1 || sv[column] != 1 || sv[row] == 1) return 0;
     int64_t outer[4 * MAX_DIMS + 5];
-    without_rows(layout, outer);
     fa_walk w;
-    walk_start(&w, outer);
+    walk_matrices(&w, layout, outer);
     do for (ssize i = 0; i < (ssize)n[row]; i += TILE) {
         const ssize m = (ssize)n[row] - i < TILE ? (ssize)n[row] - i : TILE;
         for (ssize j = 0; j < (ssize)n[column]; j++) {
@@ -251,7 +267,8 @@ static int copy_columns(const int64_t *layout, const double *x, double *v) {
 }
 
 /* A map over the layout in the pool; with lanes these are one more axis, the innermost. */
-static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes, const fa_region *regions) {
+static void execute_map(const fa_instruction *p, const int64_t *pool, double *w, ssize lanes,
+                        const fa_region *regions) {
     const int64_t *layout = pool + p->first;
     int64_t wider[4 * MAX_DIMS + 5];
     if (lanes == 1 && p->kind == K_ADD
@@ -362,8 +379,8 @@ static int native_call(const fa_instruction *p, const int64_t *pool, double *w, 
     }
 }
 
-/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has raised.
- * On one lane scalar instructions are executed as `strands`, see there. */
+/* Execute the instructions [first, last) up to one that needs Python; returns where it stopped, -1 when a signal has
+ * raised. On one lane scalar instructions are executed as `strands`, see there. */
 static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, const fa_scalar_instruction *scalars,
                         const int32_t *strands, const int64_t *pool, double *w, ssize lanes, double *work,
                         const fa_region *regions) {
@@ -385,8 +402,8 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
             break;
         case K_CHAIN: execute_chain(p, pool, w, lanes); break;
         case K_MATMUL:
-            if (lanes == 1) matmul_forward(pool + p->first, operand_at(p->a, p->ra, regions, w, 1), operand_at(p->b, p->rb, regions, w, 1),
-                                           w + p->v);
+            if (lanes == 1) matmul_forward(pool + p->first, operand_at(p->a, p->ra, regions, w, 1),
+                                           operand_at(p->b, p->rb, regions, w, 1), w + p->v);
             else execute_matmul(pool + p->first, w + p->a * lanes, w + p->b * lanes, w + p->v * lanes, lanes);
             break;
         case K_GATHER: collect_slots((ssize)p->n, pool + p->ia, w, lanes, w + p->v * lanes); break;
@@ -400,10 +417,11 @@ static ssize fa_execute(const fa_instruction *code, ssize first, ssize last, con
     return last;
 }
 
-/* Instructions whose results are used up part by part, `parts` times, each time on the next part of what they work on: their slots
- * go on by `steps` (v, a, b of each). Returns -1 when a signal has raised. */
-static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize parts, const int64_t *steps, const int32_t *strands,
-                              const int64_t *pool, double *w, double *work, const fa_region *regions) {
+/* Instructions whose results are used up part by part, `parts` times, each time on the next part of what they work on:
+ * their slots go on by `steps` (v, a, b of each). Returns -1 when a signal has raised. */
+static ssize fa_execute_parts(const fa_instruction *code, ssize count, ssize parts, const int64_t *steps,
+                              const int32_t *strands, const int64_t *pool, double *w, double *work,
+                              const fa_region *regions) {
     fa_instruction part[MOST_IN_PARTS];
     ssize numbers = 0, done = 0;
     memcpy(part, code, (size_t)count * sizeof *part);

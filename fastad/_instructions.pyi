@@ -11,6 +11,7 @@ INSTRUCTION: np.dtype[np.void]
 SCALAR: np.dtype[np.void]
 NATIVE: tuple[str, ...]
 STRIP: int
+LINE: int
 READING: int
 WRITING: int
 SHARING: int

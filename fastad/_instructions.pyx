@@ -21,6 +21,7 @@ SCALAR = np.dtype([(name, np.int32) for name in ("op", "v", "a", "b")])
 #: Calls that need no Python, by their opcodes.
 NATIVE = ("", "take", "put_add", "maximum", "minimum")
 STRIP = RUN_STRIP
+LINE = CACHE_LINE
 assert INSTRUCTION.itemsize == sizeof(Instruction) and SCALAR.itemsize == sizeof(Scalar) and len(KINDS) == K_SUM + 1
 
 cpdef Py_ssize_t aligned(Py_ssize_t slot) noexcept:

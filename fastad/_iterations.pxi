@@ -1,8 +1,9 @@
-# The iterations of a descent, as a machine that is asked for a place and told value and gradient there (part of _descent.pyx).
+# The iterations of a descent, as a machine that is asked for a place and told value and gradient there
+# (part of _descent.pyx).
 #
 # `tell` goes from one evaluation to the next: it accepts, shortens or rejects the step, writes the history, finds out
-# whether to stop, and proposes the next place. So whoever evaluates, Python or a compiled function, one at a time or many
-# fits side by side, the same arithmetic leads to the same bits.
+# whether to stop, and proposes the next place. So whoever evaluates, Python or a compiled function, one at a time or
+# many fits side by side, the same arithmetic leads to the same bits.
 
 cdef enum Phase:
     EVALUATE                          # value and gradient at y are wanted
@@ -63,7 +64,7 @@ cdef struct Fit:
     double *d                         # the step; x + t d is tried
     double slope, t, gain, length
     int tries
-    double *low_g                     # wolfe: gradient at the better end of the interval; t, value and slope of both ends
+    double *low_g                     # wolfe: gradient at the better end of the interval; t, value and slope of both
     double low_t, low_f, low_d, high_t, high_f, high_d
     bint bracketed
     double began, now                 # when it did, and when the clock was read last
@@ -133,7 +134,8 @@ cdef bint lowers(const Fit *s) noexcept nogil:
     """
     if s.fy <= s.f + SUFFICIENT * s.gain:
         return True
-    return s.fy <= s.f and -s.gain <= 1e4 * EPS * fabs(s.f) and dot(s.n, s.gy, s.d) <= (2.0 * SUFFICIENT - 1.0) * s.slope
+    return s.fy <= s.f and -s.gain <= 1e4 * EPS * fabs(s.f) \
+        and dot(s.n, s.gy, s.d) <= (2.0 * SUFFICIENT - 1.0) * s.slope
 
 
 cdef Verdict armijo(Fit *s) noexcept nogil:
@@ -353,7 +355,7 @@ cdef inline double length_now(const Fit *s) noexcept nogil:
 
 
 cdef void look_at_clock(Fit *s) noexcept nogil:
-    """Read the clock, which takes as long as an evaluation of a small function, in each evaluation unless they are as quick."""
+    """Read the clock in each evaluation; not in all if these are as quick, as those of a small function."""
     cdef double before = s.now
     s.since += 1
     if s.since >= s.apart:

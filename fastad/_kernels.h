@@ -1,7 +1,7 @@
 /* The strided map: out[view] (= or +=) f(a[view], b[view]) over an iteration space, and its adjoint.
  *
- * The stamped block kernels know contiguous arrays only. The drivers here walk the outer axes, feed the innermost one to
- * a kernel directly where it is contiguous, and strip by strip through small buffers where it is not (stride 0 is a
+ * The stamped block kernels know contiguous arrays only. The drivers here walk the outer axes, feed the innermost one
+ * to a kernel directly where it is contiguous, and strip by strip through small buffers where it is not (stride 0 is a
  * broadcast operand, and on the way back a sum). "Nothing", the structural zero, is -0.0: the identity of addition.
  */
 #ifndef FASTAD_KERNELS_H
@@ -15,10 +15,12 @@ typedef ptrdiff_t ssize;
 
 typedef struct {
     void (*forward)(ssize n, const double *restrict x, const double *restrict y, double *restrict v);
-    void (*adjoint)(ssize n, const double *x, const double *y, const double *v, const double *g, double *gx, double *gy);
+    void (*adjoint)(ssize n, const double *x, const double *y, const double *v, const double *g, double *gx,
+                    double *gy);
 } fa_kernel;
 
-typedef void (*fa_pair)(ssize n, const double *restrict x, const double *restrict y, const double *restrict z, double *restrict v);
+typedef void (*fa_pair)(ssize n, const double *restrict x, const double *restrict y, const double *restrict z,
+                        double *restrict v);
 
 /* Apply the NumPy or SciPy loop of an external row to contiguous strips. */
 static void loop_block(int op, ssize n, const double *x, const double *y, double *v) {
@@ -176,8 +178,8 @@ static void line_adjoint(int op, ssize n, const double *x, ssize sx, const doubl
 
 /* One axis of the tangent of a map: v_dot += f_x x_dot, v_dot += f_y y_dot. A null pointer stands for no tangent. The
  * adjoint's kernels compute it: what f does element by element has a diagonal Jacobian, which is its own transpose. */
-static void line_tangent(int op, ssize n, const double *x, ssize sx, const double *y, ssize sy, const double *v, ssize sv,
-                         const double *xd, const double *yd, double *vd) {
+static void line_tangent(int op, ssize n, const double *x, ssize sx, const double *y, ssize sy, const double *v,
+                         ssize sv, const double *xd, const double *yd, double *vd) {
     double bx[STRIP], by[STRIP], bv[STRIP], bxd[STRIP], byd[STRIP], c[STRIP];
     if (sx == 1 && sv == 1 && (!y || sy == 1)) {
         if (xd) fa_kernels[op].adjoint(n, x, y, v, xd, vd, 0);
@@ -305,7 +307,8 @@ static void matmul(const int64_t *size, const int64_t *so, const int64_t *sa, co
     char *args[3] = {(char *)a, (char *)b, (char *)out};
     const intptr_t w = sizeof(double);
     const intptr_t dims[4] = {size[0], size[1], size[3], size[2]};
-    const intptr_t steps[9] = {sa[0] * w, sb[0] * w, so[0] * w, sa[1] * w, sa[2] * w, sb[1] * w, sb[2] * w, so[1] * w, so[2] * w};
+    const intptr_t steps[9] = {sa[0] * w, sb[0] * w, so[0] * w,
+                               sa[1] * w, sa[2] * w, sb[1] * w, sb[2] * w, so[1] * w, so[2] * w};
     fa_matmul.call(args, dims, steps, fa_matmul.data);
 }
 
@@ -324,7 +327,8 @@ static void matmul_forward(const int64_t *p, const double *a, const double *b, d
 }
 
 /* The adjoint written out: exact about "nothing", and the faster way for small or thin operands. */
-static void matmul_adjoint_loops(const int64_t *p, const double *a, const double *b, const double *g, double *ga, double *gb) {
+static void matmul_adjoint_loops(const int64_t *p, const double *a, const double *b, const double *g, double *ga,
+                                 double *gb) {
     const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
     for (ssize m = 0; m < p[1]; m++)
         for (ssize n = 0; n < p[2]; n++) {
@@ -342,8 +346,8 @@ static int all_finite(const double *x, ssize rows, ssize cols, ssize sr, ssize s
 }
 
 /* d += a @ b through a dense product in `work`; rows and columns whose upstream is all nothing stay untouched. */
-static void product_into(ssize M, ssize N, ssize K, const double *a, ssize am, ssize ak, const double *b, ssize bk, ssize bn,
-                         double *work, double *d, ssize dm, ssize dn, const char *row, const char *column) {
+static void product_into(ssize M, ssize N, ssize K, const double *a, ssize am, ssize ak, const double *b, ssize bk,
+                         ssize bn, double *work, double *d, ssize dm, ssize dn, const char *row, const char *column) {
     const int64_t size[4] = {1, M, N, K}, so[3] = {0, N, 1}, sa[3] = {0, am, ak}, sb[3] = {0, bk, bn};
     matmul(size, so, sa, sb, a, b, work);
     for (ssize m = 0; m < M; m++) {
@@ -384,7 +388,8 @@ static int matmul_adjoint(const int64_t *p, const double *a, const double *b, co
             masked = 1;
             if (all_nothing(g, M * N)) goto next;
         }
-        if (loops || (masked && !((!ga || all_finite(b, K, N, sb[1], sb[2])) && (!gb || all_finite(a, M, K, sa[1], sa[2])))))
+        if (loops || (masked && !((!ga || all_finite(b, K, N, sb[1], sb[2]))
+                                  && (!gb || all_finite(a, M, K, sa[1], sa[2])))))
             matmul_adjoint_loops(p, a, b, g, ga, gb);
         else {
             const double *u = g;
@@ -412,8 +417,8 @@ static int matmul_adjoint(const int64_t *p, const double *a, const double *b, co
 
 /* vd += ad b (rows = 1) or a bd (rows = 0) for one matrix of a batch, `dot` being the factor with tangents, `fixed` the
  * other one. `live` marks the rows of ad, or columns of bd, that are not nothing altogether. */
-static void matmul_tangent_half(const int64_t *p, int rows, const double *dot, const double *fixed, double *work, char *live,
-                                double *vd) {
+static void matmul_tangent_half(const int64_t *p, int rows, const double *dot, const double *fixed, double *work,
+                                char *live, double *vd) {
     const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
     const ssize M = p[1], N = p[2], K = p[3], n = rows ? M : N;
     const ssize sn = rows ? sa[1] : sb[2], sk = rows ? sa[2] : sb[1];
@@ -442,7 +447,8 @@ static void matmul_tangent_half(const int64_t *p, int rows, const double *dot, c
 }
 
 /* The tangent of a matrix product. Returns -1 when out of memory. */
-static int matmul_tangent(const int64_t *p, const double *a, const double *b, const double *ad, const double *bd, double *vd) {
+static int matmul_tangent(const int64_t *p, const double *a, const double *b, const double *ad, const double *bd,
+                          double *vd) {
     const int64_t *so = p + 4, *sa = p + 7, *sb = p + 10;
     const ssize M = p[1], N = p[2], K = p[3];
     double *work = 0;

@@ -20,7 +20,8 @@ cdef struct Found:
     int64_t *reason
 
 
-cdef void put(double *w, Py_ssize_t lanes, Py_ssize_t l, Py_ssize_t slot, Py_ssize_t size, const double *x) noexcept nogil:
+cdef void put(double *w, Py_ssize_t lanes, Py_ssize_t l, Py_ssize_t slot, Py_ssize_t size,
+              const double *x) noexcept nogil:
     """Write numbers into one lane."""
     cdef Py_ssize_t i
     for i in range(size):
@@ -63,8 +64,8 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     like : Descent
         What all fits are like: rule, acceptance, limits, and the step lengths of all iterations.
     port : Port
-        The function; of its other arguments those that are `stacked` have a leading axis of rows. All are float64 arrays
-        in C order.
+        The function; of its other arguments those that are `stacked` have a leading axis of rows. All are float64
+        arrays in C order.
     starts : array
         The vectors to start at, a row each.
     out : dict
@@ -93,7 +94,8 @@ def many(Descent like, Port port, list stacked, const double[:, ::1] starts, dic
     cdef Lane *lane = NULL
     cdef Input *inputs = NULL
     cdef Fit *s
-    if n == 0 or starts.shape[1] != n or port.n != n or not 0 <= begin < end <= rows or lanes < 2 or cancel.shape[0] < 1 \
+    if n == 0 or starts.shape[1] != n or port.n != n or not 0 <= begin < end <= rows or lanes < 2 \
+            or cancel.shape[0] < 1 \
             or like.fit.scheduled and (like.fit.max_iter >= like.fit.end_length or like.fit.first_length) \
             or like.fit.rule.kind == OUTSIDE:
         raise ValueError("many: starts, step lengths and rows do not fit")

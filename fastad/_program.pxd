@@ -29,8 +29,8 @@ cdef class Evaluator
 
 cdef class Code:
     """Instructions over slots: immutable, so that threads can share it."""
-    cdef readonly object instructions, scalars, pool, image    # the tables and the values that the first slots start with
-    cdef readonly list regions                  # (slot, size) of arguments and results that stay where the caller has them
+    cdef readonly object instructions, scalars, pool, image    # the tables; the values that the first slots have
+    cdef readonly list regions                  # (slot, size) of arguments and results that the caller keeps
     cdef readonly list calls                    # rules of CALL instructions: forward(inputs) -> outputs
     cdef readonly Py_ssize_t n_slots
     cdef readonly object strands                # the scalar instructions as one lane executes them, see _strands.h
@@ -81,8 +81,8 @@ cdef class Evaluator:
     cdef public list whole                      # for each input whether it is a whole number; None: no input is
     cdef list capture_dims                      # and of each captured array
     cdef Py_ssize_t n_inputs, n_results
-    cdef int64_t *where                         # slot and size of each input; then slot (-1: index list) and size of each result
-    cdef list lists                             # of results: None where the slots are in a row, (slot, length) pairs, or slots
+    cdef int64_t *where                         # slot and size of each input, then of each result (slot -1: index list)
+    cdef list lists                             # of results: None: slots in a row; or (slot, length) pairs; or slots
     cdef list region_of                         # number of the region of each input, -1 for none
     cdef list result_region                     # the same for results
     cdef bint direct                            # whether one has any
@@ -101,7 +101,8 @@ cdef class Evaluator:
                       unsigned char *holds, const unsigned char *cancel) except -1
     cdef Py_ssize_t failed(self, Workspace space, Py_ssize_t lane) noexcept nogil
     cdef int aim(self, Workspace space, Py_ssize_t k, object out) except -1
-    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first, Py_ssize_t last) noexcept nogil
+    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first,
+                                 Py_ssize_t last) noexcept nogil
     cdef int copy_result(self, Workspace space, Py_ssize_t k, double *out) noexcept
 
 

@@ -1,4 +1,4 @@
-"""The code of compiled functions: instructions over a workspace of slots, validated when made, executed without the GIL."""
+"""Compiled functions: instructions over a workspace of slots, validated when made, executed without the GIL."""
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.string cimport memcmp, memcpy
@@ -6,13 +6,14 @@ from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from numpy cimport (
     NPY_DOUBLE, NPY_INT64, PyArray_DATA, PyArray_DIM, PyArray_EMPTY, PyArray_IS_C_CONTIGUOUS, PyArray_ISBEHAVED,
-    PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDE, PyArray_TYPE, PyArray_ZEROS, import_array, ndarray, npy_intp,
+    PyArray_ISBEHAVED_RO, PyArray_NDIM, PyArray_SIZE, PyArray_STRIDE, PyArray_TYPE, PyArray_ZEROS, import_array,
+    ndarray, npy_intp,
 )
 
 from fastad._blocks cimport Slots
 from fastad._instructions cimport (
-    HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST, RUN_STRIP, Instruction, Scalar,
-    WRITES, Uses, matrix_bounds, operand_reach, times, view_bounds,
+    HANDED_ON, K_CALL, K_CHAIN, K_COPY, K_FILL, K_GATHER, K_LINE, K_ADD, K_MAP, K_MATMUL, K_RUN, K_SCALARS, K_SUM, MOST,
+    RUN_STRIP, WRITES, Instruction, Scalar, Uses, matrix_bounds, operand_reach, times, view_bounds,
 )
 from fastad._scalar cimport OP_COUNT, OP_add, OP_divide, OP_multiply, OP_negative, OP_subtract, fa_rows
 from fastad._tape cimport ensure_loops, execute, execute_parts, from_whole
@@ -118,7 +119,8 @@ cdef class Code:
         size = (self.n_slots + 2 * RUN_STRIP) * lanes * sizeof(double) + CACHE_LINE
         space.memory = PyMem_RawMalloc(size)
         if space.memory is NULL:
-            raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's workspace")
+            raise MemoryError(f"fastad: no memory for the {self.n_slots * lanes} numbers of a compiled function's "
+                              "workspace")
         if size >= HUGE:
             fa_large_pages(space.memory, size)
         space.w = <double *>((<uintptr_t>space.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
@@ -240,7 +242,7 @@ cdef class Code:
                         PyErr_CheckSignals()
 
     cdef int call(self, Py_ssize_t k, Workspace space, Evaluator e, Py_ssize_t checked) except -1:
-        """Run a CALL instruction: the pool holds the number of operands with (slot, size) of each, and the same for results.
+        """Run a CALL instruction: the pool holds how many operands, (slot, size) of each, and the same of results.
 
         Not for lanes in which one of the first `checked` guards does not hold.
         """
@@ -266,7 +268,8 @@ cdef class Code:
                     size = outs[2 * j + 1]
                     out = np.ascontiguousarray(outputs[j], np.float64).reshape(-1)
                     if out.shape[0] != size:
-                        raise RuntimeError(f"{rule.name}: gave {out.shape[0]} numbers where it gave {size} when it was traced")
+                        raise RuntimeError(f"{rule.name}: gave {out.shape[0]} numbers where it gave {size} when it was "
+                                           "traced")
                     for i in range(size):
                         space.w[(outs[2 * j] + i) * lanes + lane] = out[i]
             except MemoryError:
@@ -362,8 +365,9 @@ cdef class Evaluator:
         PyMem_RawFree(self._windows)
 
     def __repr__(self):
-        shapes = [", ".join([str(tuple(shape)) for shape in shapes]) for shapes in (self.dims, [s for s, _ in self.placed])]
-        return f"<evaluator: {shapes[0]} -> {shapes[1]}>"
+        given, found = [", ".join([str(tuple(shape)) for shape in shapes])
+                        for shapes in (self.dims, [shape for shape, _ in self.placed])]
+        return f"<evaluator: {given} -> {found}>"
 
     cdef int load(self, Workspace space, object leaves) except -1:
         """Copy the arguments in; -2 when one is not what the program was made for."""
@@ -398,8 +402,8 @@ cdef class Evaluator:
                     region = self.region_of[k]
                     space.regions[region].data = w
                 continue
-            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
-                    or not PyArray_ISBEHAVED_RO(<ndarray>x):
+            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE \
+                    or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) or not PyArray_ISBEHAVED_RO(<ndarray>x):
                 x = np.array(x, dtype=float64, order="C")
             if not same_shape(<ndarray>x, <tuple>self.dims[k]):
                 return -2
@@ -420,8 +424,8 @@ cdef class Evaluator:
             x = array
             k += 1
             region = self.capture_region[k]
-            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) \
-                    or not PyArray_ISBEHAVED_RO(<ndarray>x):
+            if type(x) is not ndarray or PyArray_TYPE(<ndarray>x) != NPY_DOUBLE \
+                    or not PyArray_IS_C_CONTIGUOUS(<ndarray>x) or not PyArray_ISBEHAVED_RO(<ndarray>x):
                 x = np.array(x, dtype=float64, order="C")
             if not same_shape(<ndarray>x, <tuple>self.capture_dims[k]):
                 return -2
@@ -457,7 +461,8 @@ cdef class Evaluator:
         """The first guard that does not hold, -1 when all do."""
         return self.failed_among(space, lane, 0, PyArray_DIM(<ndarray>self.guards, 0))
 
-    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
+    cdef Py_ssize_t failed_among(self, Workspace space, Py_ssize_t lane, Py_ssize_t first,
+                                 Py_ssize_t last) noexcept nogil:
         """The same among some guards; nan is equal to nan, but not 0.0 to -0.0."""
         cdef Py_ssize_t k
         cdef double x, y
@@ -521,8 +526,8 @@ cdef class Evaluator:
 
         Returns
         -------
-        list of np.float64 and ndarray; (index, value) of the guard that does not hold; None when the arguments or frozen
-        arrays are not those of this program.
+        list of np.float64 and ndarray; (index, value) of the guard that does not hold; None when the arguments or
+        frozen arrays are not those of this program.
         """
         cdef Workspace space = self.code.workspace(1)
         cdef Py_ssize_t k, d
@@ -564,8 +569,8 @@ cdef class Evaluator:
         self.code.give_back(space)
         return made
 
-    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds, Py_ssize_t lanes,
-              unsigned char[::1] cancel=None):
+    def batch(self, list arrays, list stacked, Py_ssize_t first, Py_ssize_t last, list out, unsigned char[::1] holds,
+              Py_ssize_t lanes, unsigned char[::1] cancel=None):
         """Evaluate rows [first, last) of a batch, side by side, without the GIL.
 
         Parameters
@@ -589,8 +594,10 @@ cdef class Evaluator:
         cdef Workspace space
         cdef Py_ssize_t k, rows = holds.shape[0]
         cdef Rows *ports
-        if not 0 <= first < last <= rows or len(arrays) != self.n_inputs or len(stacked) != self.n_inputs or len(out) != self.n_results:
-            raise ValueError(f"batch: {len(arrays)} inputs, {len(out)} results and rows {first} to {last} of {rows} do not fit")
+        if not 0 <= first < last <= rows or len(arrays) != self.n_inputs or len(stacked) != self.n_inputs \
+                or len(out) != self.n_results:
+            raise ValueError(f"batch: {len(arrays)} inputs, {len(out)} results and rows {first} to {last} of {rows} do "
+                             "not fit")
         for k in range(self.n_inputs):
             check_rows(arrays[k], self.dims[k], rows if stacked[k] else -1)
         for k in range(self.n_results):
@@ -612,7 +619,8 @@ cdef class Evaluator:
                     ports[k].step = PyArray_STRIDE(<ndarray>array, 0) // <Py_ssize_t>sizeof(double)
                 if ports[k].slot < 0:
                     ports[k].slots = <const int64_t *>PyArray_DATA(<ndarray>self.placed[k - self.n_inputs][1])
-            self.run_rows(space, ports, ports + self.n_inputs, first, last, &holds[0], NULL if cancel is None else &cancel[0])
+            self.run_rows(space, ports, ports + self.n_inputs, first, last, &holds[0],
+                          NULL if cancel is None else &cancel[0])
         finally:
             PyMem_RawFree(ports)
         self.code.give_back(space)
@@ -656,7 +664,8 @@ cdef class Replay:
 
     def __call__(self, *args, **kwargs):
         """The value of the function."""
-        if self.quick_value is not None and not kwargs and plain_numbers(args, self.quick_value.whole) and not tracing():
+        if self.quick_value is not None and not kwargs and plain_numbers(args, self.quick_value.whole) \
+                and not tracing():
             made = self.quick_value(args)
             if type(made) is list:
                 return (<list>made)[0]
@@ -686,7 +695,8 @@ cdef class Replay:
         >>> float(value), gradient
         (5.0, array([2., 4.]))
         """
-        if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args, self.quick_grad.whole) and not tracing():
+        if self.quick_grad is not None and out is None and not kwargs and plain_numbers(args, self.quick_grad.whole) \
+                and not tracing():
             made = self.quick_grad(args)
             if type(made) is list:
                 if self.several:
@@ -727,8 +737,8 @@ cdef class Replay:
 cdef class Bound:
     """A gradient with a workspace and buffers of its own: calls allocate nothing but the number they return.
 
-    Made by ``bind`` of a compiled function. Call it with arguments like those it was bound with: it returns the value, and
-    `gradient` holds the gradient until the next call. It belongs to one thread.
+    Made by ``bind`` of a compiled function. Call it with arguments like those it was bound with: it returns the value,
+    and `gradient` holds the gradient until the next call. It belongs to one thread.
 
     Examples
     --------
@@ -744,8 +754,9 @@ cdef class Bound:
         self.space = evaluator.code.workspace(1)
 
     def __repr__(self):
-        shapes = [", ".join([str(x) for x in shapes]) for shapes in (self.evaluator.dims, [z.shape for z in self.buffers])]
-        return f"<bound evaluator: arguments of shapes {shapes[0]}, gradient {shapes[1]}>"
+        given, found = [", ".join([str(shape) for shape in shapes])
+                        for shapes in (self.evaluator.dims, [array.shape for array in self.buffers])]
+        return f"<bound evaluator: arguments of shapes {given}, gradient {found}>"
 
     def __call__(self, *args):
         cdef Evaluator e = self.evaluator

@@ -31,8 +31,8 @@ def strands(instructions, scalars):
 
 cdef inline Py_ssize_t advance(Code code, Py_ssize_t first, Py_ssize_t last, Workspace space) noexcept nogil:
     """Execute the instructions [first, last) up to one that needs Python; -1 when a signal has raised."""
-    return execute(code._instructions, first, last, code._scalars, code._strands, code._pool, space.w, space.lanes, space.work,
-                   space.regions if space.lanes == 1 else NULL)
+    return execute(code._instructions, first, last, code._scalars, code._strands, code._pool, space.w, space.lanes,
+                   space.work, space.regions if space.lanes == 1 else NULL)
 
 
 cdef inline int64_t cost(const Instruction *q) noexcept nogil:
@@ -43,8 +43,8 @@ cdef inline int64_t cost(const Instruction *q) noexcept nogil:
 def stops(instructions, ready=(), windows=()):
     """Where execution stops, as triples: before which instruction, whether the way there is long, and what for.
 
-    That is 0 (signals), 1 (a call), or 2 and how many guards are to be looked at; `ready` says for each guard after how many
-    instructions it can be, and rises. -1 and lower: the way to the next stop is the first, second... window.
+    That is 0 (signals), 1 (a call), or 2 and how many guards are to be looked at; `ready` says for each guard after how
+    many instructions it can be, and rises. -1 and lower: the way to the next stop is the first, second... window.
     """
     cdef const Instruction *ins = <const Instruction *>PyArray_DATA(<ndarray>instructions)
     cdef Py_ssize_t k, n = len(instructions), past = 0, checked = 0, n_ready = len(ready)

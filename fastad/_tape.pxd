@@ -111,7 +111,7 @@ cdef class Handle:
 cdef class Tape:
     cdef double[::1] value           # the arena
     cdef double[::1] adjoint         # its mirror, valid below `swept`
-    cdef uint64_t[::1] link           # scalar record: opcode | distance to x << 8 | distance to y << 36; else index << 8
+    cdef uint64_t[::1] link           # scalar record: opcode | distance to x << 8 | that to y << 36; else index << 8
     cdef double[::1] dx               # partials of scalar records; where an operand is a constant, the constant
     cdef double[::1] dy
     cdef Wide[::1] wide               # all other records
@@ -131,7 +131,7 @@ cdef class Tape:
     cdef list transforms              # the inputs of the function transforms that run, outermost first
     cdef Py_ssize_t guarded           # first slot of the outermost transform: what is dropped above is an error
     cdef bint outside                 # the last sweep dropped such a thing
-    cdef Py_ssize_t late, late_slot   # from which record on values are still to be computed, and one more; its slot; 0: none
+    cdef Py_ssize_t late, late_slot   # the record whose value is to be computed next, plus 1, and its slot; 0: none
     cdef bint open                    # a record was pushed that has no handle yet: nothing may be cut off
     cdef Tape aside                   # where hooks and rules record while this tape is swept
     cdef list leaves                  # Bindings
@@ -141,7 +141,7 @@ cdef class Tape:
     cdef Py_ssize_t collected_records # records that the last collection left
     cdef readonly Py_ssize_t n_collections
     cdef object observer              # sees every record come and go, see fastad/observing.py; None
-    cdef bint ended                   # the trace of this tape has ended: records stay as they are, and there will be no more
+    cdef bint ended                   # the trace of this tape has ended: there will be no more records
     cdef readonly object trace        # the Trace of a compiled function: nothing is ever cut off then; None
 
     cdef void limit(self) noexcept
@@ -306,8 +306,10 @@ cdef list reached_records(Tape t, Handle root)
 cdef bint all_nothing_view(Tape t, Py_ssize_t offset, Layout layout) noexcept
 cdef object add_hook(Handle h, object function)
 cdef int catch_up(Tape t) except -1
-cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int32_t *strands,
-                        const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const void *regions) noexcept nogil
-cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const int32_t *strands,
-                              const int64_t *pool, double *w, double *work, const void *regions) noexcept nogil
+cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars,
+                        const int32_t *strands, const int64_t *pool, double *w, Py_ssize_t lanes, double *work,
+                        const void *regions) noexcept nogil
+cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps,
+                              const int32_t *strands, const int64_t *pool, double *w, double *work,
+                              const void *regions) noexcept nogil
 cdef bint from_whole(Py_ssize_t n, const int64_t *x, double *out) noexcept nogil

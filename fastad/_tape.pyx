@@ -40,9 +40,10 @@ cdef extern from "_kernels.h":
     int fa_count_bits(uint64_t w) noexcept nogil
     const char *fa_dispatch(int level) noexcept nogil
     int (*fa_from_whole)(Py_ssize_t n, const int64_t *x, double *out) noexcept nogil
-    void line_forward(int op, int accumulate, Py_ssize_t n, const double *x, Py_ssize_t sx, const double *y, Py_ssize_t sy,
-                      double *v, Py_ssize_t sv) noexcept nogil
-    void map_forward(int op, int accumulate, const int64_t *layout, const double *x, const double *y, double *v) noexcept nogil
+    void line_forward(int op, int accumulate, Py_ssize_t n, const double *x, Py_ssize_t sx, const double *y,
+                      Py_ssize_t sy, double *v, Py_ssize_t sv) noexcept nogil
+    void map_forward(int op, int accumulate, const int64_t *layout, const double *x, const double *y,
+                     double *v) noexcept nogil
     void map_adjoint(int op, const int64_t *layout, const double *x, const double *y, const double *v,
                      const double *g, double *gx, double *gy) noexcept nogil
     void swap_view(const int64_t *layout, double *view, double *saved) noexcept nogil
@@ -50,7 +51,8 @@ cdef extern from "_kernels.h":
     void fill(Py_ssize_t n, double c, double *d) noexcept nogil
     void fill_view(const int64_t *layout, double *view, double c) noexcept nogil
     void matmul_forward(const int64_t *p, const double *a, const double *b, double *out) noexcept nogil
-    int matmul_adjoint(const int64_t *p, const double *a, const double *b, const double *g, double *ga, double *gb) noexcept nogil
+    int matmul_adjoint(const int64_t *p, const double *a, const double *b, const double *g, double *ga,
+                       double *gb) noexcept nogil
     void map_tangent(int op, const int64_t *layout, const double *x, const double *y, const double *v,
                      const double *xd, const double *yd, double *vd) noexcept nogil
     int matmul_tangent(const int64_t *p, const double *a, const double *b, const double *ad, const double *bd,
@@ -66,9 +68,9 @@ cdef extern from "_execute.h":        # after _kernels.h, whose kernels it calls
         pass
     ctypedef struct fa_region:
         pass
-    Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last, const fa_scalar_instruction *scalars,
-                          const int32_t *strands, const int64_t *pool, double *w, Py_ssize_t lanes, double *work,
-                          const fa_region *regions) noexcept nogil
+    Py_ssize_t fa_execute(const fa_instruction *code, Py_ssize_t first, Py_ssize_t last,
+                          const fa_scalar_instruction *scalars, const int32_t *strands, const int64_t *pool, double *w,
+                          Py_ssize_t lanes, double *work, const fa_region *regions) noexcept nogil
     Py_ssize_t fa_execute_parts(const fa_instruction *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps,
                                 const int32_t *strands, const int64_t *pool, double *w, double *work,
                                 const fa_region *regions) noexcept nogil
@@ -207,7 +209,8 @@ cdef class Tape:
             else:
                 x, y = <Py_ssize_t>(k >> 8) & (FAR - 1), <Py_ssize_t>(k >> 36)
                 name = "freed" if k == FREED_SCALAR else fa_rows[k & 255].name.decode()
-                out[i] = (name, slot, 1, slot - x if x and k != FREED_SCALAR else -1, slot - y if y and k != FREED_SCALAR else -1, self.dx[i], self.dy[i])
+                x, y = [slot - z if z and k != FREED_SCALAR else -1 for z in (x, y)]
+                out[i] = (name, slot, 1, x, y, self.dx[i], self.dy[i])
                 slot += 1
         return out
 
@@ -223,11 +226,11 @@ cdef class Tape:
     cdef int reserve(self, Py_ssize_t slots, Py_ssize_t records, Py_ssize_t pool) except -1:
         """Make sure that so many more slots, records and pool entries fit. May collect: offsets change."""
         if self.ended:
-            raise TraceError("a Variable has outlived the call of the function that compile() traced: a compiled function has to "
-                             "return what it computes, not keep it")
+            raise TraceError("a Variable has outlived the call of the function that compile() traced: a compiled "
+                             "function has to return what it computes, not keep it")
         if self.busy:
-            raise RuntimeError("fastad: the Variable's graph is being swept: in a hook, gate or rule compute with its .value or "
-                               ".detach(); in another thread wait for backward() to end")
+            raise RuntimeError("fastad: the Variable's graph is being swept: in a hook, gate or rule compute with its "
+                               ".value or .detach(); in another thread wait for backward() to end")
         if (self.n_slots + slots > self.value.shape[0] or self.n_records + records > min(
                 self.link.shape[0], self.dx.shape[0], self.dy.shape[0])
                 or self.n_wide + records > self.wide.shape[0] or self.n_pool + pool > self.pool.shape[0]):
@@ -371,10 +374,11 @@ cdef class Tape:
 
         Notes
         -----
-        The operations are those of the recording. A branch that Python took is not decided again, and neither is what was
-        selected by value: the mask of ``np.where``, the position of ``np.max``, the order of ``np.sort``, numbers that
-        left the graph through ``.item()`` or ``.detach()``. (``np.maximum``, ``abs`` and the other functions of the table
-        do select anew.) After an error in the middle, records up to that place have new values and the rest old ones.
+        The operations are those of the recording. A branch that Python took is not decided again, and neither is what
+        was selected by value: the mask of ``np.where``, the position of ``np.max``, the order of ``np.sort``, numbers
+        that left the graph through ``.item()`` or ``.detach()``. (``np.maximum``, ``abs`` and the other functions of
+        the table do select anew.) After an error in the middle, records up to that place have new values and the rest
+        old ones.
 
         Examples
         --------
@@ -396,12 +400,14 @@ cdef class Tape:
         """Set the adjoints of all slots from `base` up to nothing."""
         cdef Py_ssize_t first = base if base < self.swept else max(self.swept, 1)
         if self.trace is not None:
-            raise TraceError("a sweep through the function that is being traced for compile(): its numbers could not be replayed; "
-                             "take derivatives outside of the compiled function")
+            raise TraceError("a sweep through the function that is being traced for compile(): its numbers could not "
+                             "be replayed; take derivatives outside of the compiled function")
         if self.busy:
-            raise RuntimeError("fastad: this tape is already being swept; backward() cannot be called from a hook or gate on it")
+            raise RuntimeError("fastad: this tape is already being swept; backward() cannot be called from a hook or "
+                               "gate on it")
         if self.adjoint.shape[0] < self.n_slots:
-            fa_follow(self.adjoint, resized(self.adjoint.base, min(self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots))))
+            fa_follow(self.adjoint, resized(self.adjoint.base, min(
+                self.value.shape[0], larger(self.adjoint.shape[0], self.n_slots))))
         if first < self.n_slots:
             fill(self.n_slots - first, NOTHING, &self.adjoint[first])
         self.adjoint[0] = NOTHING
@@ -450,8 +456,8 @@ cdef class Tape:
                     c.rec -= 1
                     c.slot -= self.wide[self.link[c.rec] >> 8].size
                 elif status == AT_FREED:
-                    raise FreedGraphError(
-                        "backward: a part of this graph was freed by an earlier backward(); call that one with retain_graph=True")
+                    raise FreedGraphError("backward: a part of this graph was freed by an earlier backward(); call "
+                                          "that one with retain_graph=True")
                 elif status == NO_MEMORY:
                     raise MemoryError("fastad: no memory for the adjoint of a matrix product")
                 if self.observer is not None:
@@ -605,7 +611,8 @@ cdef class Tape:
         emptied(self)
 
 
-cdef bint all_mergeable(Py_ssize_t[3][MOST_DIMS] strides, Py_ssize_t last, const Py_ssize_t *s, Py_ssize_t size) noexcept nogil:
+cdef bint all_mergeable(Py_ssize_t[3][MOST_DIMS] strides, Py_ssize_t last, const Py_ssize_t *s,
+                        Py_ssize_t size) noexcept nogil:
     """Whether an axis of `size` with strides `s` continues the axis `last` without a gap in all operands."""
     cdef Py_ssize_t j
     for j in range(3):
@@ -622,15 +629,17 @@ include "_transfer.pxi"
 include "_collect.pxi"
 
 
-cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars, const int32_t *strands,
-                        const int64_t *pool, double *w, Py_ssize_t lanes, double *work, const void *regions) noexcept nogil:
+cdef Py_ssize_t execute(const void *code, Py_ssize_t first, Py_ssize_t last, const void *scalars,
+                        const int32_t *strands, const int64_t *pool, double *w, Py_ssize_t lanes, double *work,
+                        const void *regions) noexcept nogil:
     """Execute instructions of a compiled function up to one that needs Python; the block kernels are in this module."""
-    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, strands, pool, w, lanes,
-                      work, <const fa_region *>regions)
+    return fa_execute(<const fa_instruction *>code, first, last, <const fa_scalar_instruction *>scalars, strands, pool,
+                      w, lanes, work, <const fa_region *>regions)
 
 
-cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps, const int32_t *strands,
-                              const int64_t *pool, double *w, double *work, const void *regions) noexcept nogil:
+cdef Py_ssize_t execute_parts(const void *code, Py_ssize_t count, Py_ssize_t parts, const int64_t *steps,
+                              const int32_t *strands, const int64_t *pool, double *w, double *work,
+                              const void *regions) noexcept nogil:
     """The same part by part; -1 when a signal has raised."""
     return fa_execute_parts(<const fa_instruction *>code, count, parts, steps, strands, pool, w, work,
                             <const fa_region *>regions)

@@ -1,4 +1,5 @@
-# Instructions that are executed part by part, so that what goes from one to the next stays in cache (part of _program.pyx).
+# Instructions that are executed part by part, so that what goes from one to the next stays in cache
+# (part of _program.pyx).
 
 cdef class Window:
     """What is executed instead of the instructions [first, last) of a program; made by `fastad.compiled.parts`.
@@ -17,7 +18,8 @@ cdef class Window:
 
     def __init__(self, Py_ssize_t first, Py_ssize_t last, before, within, after, Py_ssize_t parts, steps, pool):
         self.first, self.last, self.parts = first, last, parts
-        self.before, self.within, self.after = [np.ascontiguousarray(rows, INSTRUCTION) for rows in (before, within, after)]
+        self.before, self.within, self.after = [np.ascontiguousarray(rows, INSTRUCTION)
+                                                for rows in (before, within, after)]
         self.steps = np.ascontiguousarray(steps, np.int64)
         self.pool = np.ascontiguousarray(pool, np.int64)
         if self.steps.shape != (len(self.within), 3) or len(self.within) > MOST_IN_PARTS:
@@ -37,7 +39,8 @@ cdef Parts *tables_of(list windows) except NULL:
         p.before, p.n_before = PyArray_DATA(<ndarray>window.before), len(window.before)
         p.within, p.n_within = PyArray_DATA(<ndarray>window.within), len(window.within)
         p.after, p.n_after = PyArray_DATA(<ndarray>window.after), len(window.after)
-        p.steps, p.pool = <const int64_t *>PyArray_DATA(<ndarray>window.steps), <const int64_t *>PyArray_DATA(<ndarray>window.pool)
+        p.steps = <const int64_t *>PyArray_DATA(<ndarray>window.steps)
+        p.pool = <const int64_t *>PyArray_DATA(<ndarray>window.pool)
         p.parts, p.last = window.parts, window.last
         p += 1
     return made
@@ -45,8 +48,11 @@ cdef Parts *tables_of(list windows) except NULL:
 
 cdef Py_ssize_t execute_window(const Parts *p, Code code, Workspace space) noexcept nogil:
     """Returns where the program goes on, -1 when a signal has raised."""
-    if execute(p.before, 0, p.n_before, code._scalars, code._strands, p.pool, space.w, 1, space.work, space.regions) < 0 \
-            or execute_parts(p.within, p.n_within, p.parts, p.steps, code._strands, p.pool, space.w, space.work, space.regions) < 0 \
-            or execute(p.after, 0, p.n_after, code._scalars, code._strands, p.pool, space.w, 1, space.work, space.regions) < 0:
+    if execute(p.before, 0, p.n_before, code._scalars, code._strands, p.pool, space.w, 1, space.work,
+               space.regions) < 0 \
+            or execute_parts(p.within, p.n_within, p.parts, p.steps, code._strands, p.pool, space.w, space.work,
+                             space.regions) < 0 \
+            or execute(p.after, 0, p.n_after, code._scalars, code._strands, p.pool, space.w, 1, space.work,
+                       space.regions) < 0:
         return -1
     return p.last

@@ -272,7 +272,7 @@ def shape_of(dims: Any) -> tuple[int, ...]:
 
 def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: Any) -> Program:
     """One program of the header; `codes` turns the opcodes of the file into ours."""
-    from .._instructions import INSTRUCTION, KINDS, NATIVE, SCALAR
+    from .._instructions import INSTRUCTION, KIND, NATIVE, SCALAR
     from ..numpy_api.traced import PRIMITIVES
 
     def table(number: int, dtype: Any) -> Any:
@@ -286,14 +286,14 @@ def loaded_program(kind: str, entry: dict[str, Any], arrays: list[Any], codes: A
             out[name] = column
         ops = out["op"]
         if "kind" in dtype.names:
-            has_op = np.isin(out["kind"], [KINDS.index(name) for name in ("line", "map", "add")])
+            has_op = np.isin(out["kind"], [KIND[name] for name in ("line", "map", "add")])
         else:
             has_op = np.ones(len(ops), bool)
         if has_op.any() and (ops[has_op].min() < 1 or ops[has_op].max() >= len(codes)):
             damaged("an opcode is none")
         ops[has_op] = codes[ops[has_op]]
         if "kind" in dtype.names:                     # the rule knows its native form
-            for k in np.flatnonzero((out["kind"] == KINDS.index("call")) & (ops != 0)).tolist():
+            for k in np.flatnonzero((out["kind"] == KIND["call"]) & (ops != 0)).tolist():
                 ops[k] = NATIVE.index((calls[out["count"][k]].native() or ("",))[0])
                 has_op[k] = True
         ops[~has_op] = 0

@@ -12,18 +12,16 @@ from typing import Any
 import numpy as np
 
 from ..._blocks import Moves
-from ..._instructions import KINDS, LISTED, SHARING, WRITING, move_slots
+from ..._instructions import KIND, LINE, LISTED, SHARING, WRITING, move_slots
 
 __all__ = ["reuse"]
 
 #: Slots of a result that is worth moving, and of a workspace that is worth the search.
 LARGE, WORTHWHILE = 1 << 10, 1 << 15
-#: Slots of a cache line.
-LINE = 8
 #: More results than these are left where they are.
 MOST = 4000
 #: Lines of a run count as one instruction.
-IN_RUNS = (KINDS.index("line"), KINDS.index("sum"))
+IN_RUNS = (KIND["line"], KIND["sum"])
 
 
 class Lives:
@@ -45,7 +43,7 @@ class Lives:
         self.born, self.dies = np.full((2, len(self.first)), -1)
         kinds = instructions["kind"]
         at = np.maximum.accumulate(np.where(np.isin(kinds, IN_RUNS), 0, np.arange(len(kinds))))[row]
-        stretches = np.flatnonzero(kinds == KINDS.index("scalars"))
+        stretches = np.flatnonzero(kinds == KIND["scalars"])
         if len(stretches):
             table = [scalars[instructions["first"][k]:][:instructions["n"][k]] for k in stretches.tolist()]
             slots = [part[name].astype(np.int64) for part in table for name in ("a", "b", "v")]
