@@ -108,6 +108,15 @@ def put(Cells cells, const int64_t[::1] begins, const int64_t[::1] ends, int64_t
     return n_slots
 
 
+def copy_known(Cells cells, const uint8_t[::1] known, const double[::1] source, double[::1] value):
+    """Copy the values of constant cells, as far as `source` has them; `known` is by cell, the others are by slot."""
+    cdef Py_ssize_t k, j, n = source.shape[0]
+    for k in range(cells.count):
+        if known[k]:
+            for j in range(cells.firsts[k], min(cells.firsts[k + 1], n)):
+                value[j] = source[j]
+
+
 def constants_in(Cells cells, const int64_t[::1] begins, const int64_t[::1] ends, const uint8_t[::1] known,
                  const double[::1] value):
     """The constants that stand in stretches of cells, one behind the other; 0.0 in what is none.

@@ -21,7 +21,7 @@ def grouped(const int64_t[::1] members, const int32_t[::1] depth, const uint64_t
     rest : array of int64
         Members of no group.
     """
-    cdef Py_ssize_t n = members.shape[0], size = 16, k, m, at, mask, groups = 0, total = 0, others = 0
+    cdef Py_ssize_t n = members.shape[0], size = 16, k, m, at, mask, groups = 0, large = 0, total = 0, others = 0
     cdef uint64_t key
     while size < 2 * n:
         size *= 2
@@ -40,10 +40,17 @@ def grouped(const int64_t[::1] members, const int32_t[::1] depth, const uint64_t
             groups += 1
         else:
             group_[k] = group_[table_[at]]
-    counts = np.bincount(group, minlength=groups)
-    large = counts >= least
-    cdef int64_t[::1] begins = np.where(large, np.cumsum(np.where(large, counts, 0)) - counts, -1)
-    total = int(counts[large].sum())
+    ends = np.zeros(groups, np.int64)
+    cdef int64_t[::1] begins = np.zeros(groups, np.int64), ends_ = ends
+    for k in range(n):
+        begins[group_[k]] += 1
+    for k in range(groups):                           # from how many there are to where they begin
+        if begins[k] < least:
+            begins[k] = -1
+            continue
+        total += begins[k]
+        begins[k], ends_[large] = total - begins[k], total
+        large += 1
     order, rest = np.empty(total, np.int64), np.empty(n - total, np.int64)
     cdef int64_t[::1] order_ = order, rest_ = rest
     for k in range(n):
@@ -54,7 +61,7 @@ def grouped(const int64_t[::1] members, const int32_t[::1] depth, const uint64_t
         else:
             order_[at] = members[k]
             begins[group_[k]] += 1
-    return order, np.cumsum(counts[large]), rest
+    return order, ends[:large], rest
 
 
 cdef bint is_plain_line(Block block) except -1:

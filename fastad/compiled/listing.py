@@ -206,14 +206,10 @@ class Listing:
         for slots in (self.v, self.a, self.b):
             cells.cut_each(slots)
         cells.close()
-        first, end = cells.first[:-1], cells.first[1:]
+        first = cells.first[:-1]
         self.known = self.constant[first]
         self.alias = first.copy()
-        there = np.flatnonzero(self.known[:np.searchsorted(first, self.n_tape)])
-        single = first[there[end[there] - first[there] == 1]]
-        self.value[single] = self.tape_value[single]
-        for k in there[end[there] - first[there] > 1].tolist():
-            self.value[first[k]:end[k]] = self.tape_value[first[k]:end[k]]
+        _passes.copy_known(cells, self.known, self.tape_value, self.value)
         for slots, values in self.overwritten:
             self.value[slots] = values
         self.value[0] = 0.0

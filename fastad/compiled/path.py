@@ -83,7 +83,7 @@ class Path:
         self.flowing = [k for k, place in enumerate(self.places) if place is not None and place[3]]  # with a gradient
         self.dtypes = [dtype_of(y, place, function) for y, place in zip(self.outputs, self.places, strict=True)]
         self.is_plain = unpack(out) is None and self.dtypes[0] == np.float64
-        self.output_shapes = [np.shape(y) for y in self.outputs]
+        self.output_shapes = [shape_of(y) for y in self.outputs]
         self.is_scalar = unpack(out) is None and self.output_shapes[0] == ()
 
     def typed(self, values: Sequence[Any]) -> list[Any]:
@@ -130,9 +130,9 @@ class Path:
         wanted = [self.slots(listing, place, y) for place, y in zip(places, results, strict=True)]
         origins = None if self.origins is None else self.origins.setdefault(kind, [])
         code, found, starts, statistics = build(listing, wanted, self.passes, origins)
-        shapes = [np.shape(y) for y in results]
+        shapes = [shape_of(y) for y in results]
         evaluator = Evaluator(
-            code, [(start, np.shape(x)) for start, x in zip(starts, inputs, strict=False)],
+            code, [(start, x.shape) for start, x in zip(starts, inputs, strict=False)],
             [(array, start) for (array, _, _), start in zip(captured, starts[len(inputs):], strict=True)],
             list(trace.frozen), found[-1].listed(), seen["values"], list(zip(shapes, found, strict=False)))
         structure = self.structures.get(kind)
@@ -299,6 +299,12 @@ def dtype_of(y: Any, place: Any, function: Function) -> Any:
         raise TypeError(f"compile: {getattr(function, '__name__', 'the function')} returned {type(y).__name__}; "
                         "numbers, arrays and containers of them are needed")
     return dtype if dtype.kind in "iub" else np.dtype(np.float64)
+
+
+def shape_of(y: Any) -> tuple[int, ...]:
+    """The shape of a number, an array or a Variable."""
+    shape: tuple[int, ...] = getattr(y, "shape", ())
+    return shape
 
 
 def inner(xs: Sequence[Any], ys: Sequence[Any]) -> Any:

@@ -123,8 +123,8 @@ def with_scalars(code: Listing, steps: Steps, depths: Any, rest: Any, depth: Any
         return steps
     at, done = depth[rest], 0
     out: Steps = []
-    stops = np.append(np.searchsorted(at, depths, side="left"), len(rest))
-    begins = np.flatnonzero(np.diff(stops, prepend=0))       # the steps before which some are due
+    stops = np.concatenate([at.searchsorted(depths), [len(rest)]])
+    begins = np.flatnonzero(stops[1:] != stops[:-1]) + 1     # the steps before which some are due, the first one apart
     for first, last in pairwise([0, *begins.tolist(), len(steps)]):
         stop = int(stops[first])
         if stop > done:
