@@ -147,16 +147,16 @@ def test_damaged_tables_are_refused_or_stay_within():
 
 def test_tables_are_written():
     tables = Tables(100)
-    for k in range(40):                               # more than they begin with
+    for k in range(80):                               # more than they begin with
         tables.source = k
         tables.instruction("copy", n=2, v=10 + k, a=50, first=tables.to_pool(np.arange(k)))
-    assert tables.rows["v"].tolist() == list(range(10, 50)) and tables.sources.tolist() == list(range(40))
+    assert tables.rows["v"].tolist() == list(range(10, 90)) and tables.sources.tolist() == list(range(80))
     assert tables.pool[tables.rows["first"][7]:][:7].tolist() == list(range(7)) and (tables.rows["ia"] == -1).all()
     there = tables.repeated(3, 20)
     assert there == 104 and tables.n_slots == 124 and tables.repeated(3, 20) == there
     assert tables.repeated(3, 5000) == 128 and tables.n_slots == 128 + STRIP and tables.repeated(3, STRIP) == 128
-    assert [KINDS[kind] for kind in tables.rows["kind"][40:]] == ["fill", "fill"]
-    assert tables.sources[40:].tolist() == [-1, -1]
+    assert [KINDS[kind] for kind in tables.rows["kind"][80:]] == ["fill", "fill"]
+    assert tables.sources[80:].tolist() == [-1, -1]
     with pytest.raises(ValueError, match="not in tuple"):
         tables.instruction("nothing")
 

@@ -173,7 +173,9 @@ class Emitter:
             tables.source = at
             self._step(at, self.steps[at])
             at += 1
-        scalars = np.concatenate(self.scalars) if self.scalars else np.empty(0, SCALAR)
+        scalars = np.empty(sum(map(len, self.scalars)), SCALAR)
+        np.concatenate([np.empty(0, np.int32), *[table.view(np.int32) for table in self.scalars]],
+                       out=scalars.view(np.int32))    # as numbers: to compare fields takes longer
         pool, n_image = tables.pool, self.n_image
         wanted = self.spots_of(self.wanted)
         fusion = Fusion(tables.rows, scalars, pool, n_image, tables.n_slots, wanted)
