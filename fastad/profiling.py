@@ -312,7 +312,8 @@ def text_of(k: int, last: int, code: Any) -> str:
     if row["kind"] == RUN:
         names = [word for j in range(k + 1, last) for word in described(code.instructions[j], code)[0].split()[:5]
                  if "(" in word or word == "sum"]
-        return f"run of {last - k - 1} lines of {row['n']}: " + shortened([name.split("(")[0] for name in names])
+        count = f"{last - k - 1} line{'s' if last - k > 2 else ''}"
+        return f"run of {count} of {row['n']}: " + shortened([name.split("(")[0] for name in names])
     return " ".join(described(row, code)[0].split())
 
 

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Form"]
+__all__ = ["Form", "as_array"]
+
+
+def as_array(value: Any, what: str) -> Any:
+    """A number or an array as an array; Variables and masked arrays are refused."""
+    refuse_masked(value, what)
+    try:
+        return np.asarray(value)
+    except TypeError as error:                        # a Variable says why
+        raise TypeError(f"{what}: {error}") from None
 
 
 class Form:
@@ -42,14 +51,9 @@ class Form:
             x0 = np.asarray(x0)
         self.tree = x0
         self.leaves, self.rebuild = flatten(x0)
-        for leaf in self.leaves:
-            refuse_masked(leaf, f"{name}: {argument}")
         if x0 is None:
             raise ValueError(f"{name}: {argument}=None; numbers, arrays or containers of them are needed")
-        try:
-            arrays = [np.asarray(leaf) for leaf in self.leaves]
-        except TypeError as error:                    # Variables refuse
-            raise TypeError(f"{name}: {argument}: {error}") from None
+        arrays = [as_array(leaf, f"{name}: {argument}") for leaf in self.leaves]
         for a in arrays:
             if a.dtype.kind not in "fiu":
                 raise ValueError(f"{name}: {argument} has an entry of dtype {a.dtype}; real numbers and arrays are "

@@ -12,11 +12,10 @@ from .._descent import Port, many
 from .._threads import in_threads
 from ..compiled import Compiled, compile
 from ..compiled.batch import lanes_for
-from ..errors import refuse_masked
 from ..tree import flatten
 from .checks import checked_callback, checked_count
 from .driver import CALLBACK, ENDS, Outcome, descend, interrupted, timed_out
-from .form import Form
+from .form import Form, as_array
 from .objective import Replayed, objective_of
 from .plan import Plan, limits_of
 from .progress import Show, progress_display, stops
@@ -77,7 +76,7 @@ def minimize_many(f: Callable[..., Any], X0: Any, args: tuple[Any, ...] = (), me
     ValueError
         When an argument makes no sense; names it and what is allowed.
     TypeError
-        When `f` cannot be compiled.
+        When a start or an argument is no number and no array, or is masked.
 
     Examples
     --------
@@ -117,6 +116,19 @@ def rows_of(X0: Any) -> Any:
         except ValueError:
             raise ValueError("minimize_many: X0 is a list of rows of different lengths") from None
     return X0
+
+
+def rows_first(arg: Any, axis: Any, what: str) -> Any:
+    """An argument with the axis of its rows in front, None: it has none."""
+    array = as_array(arg, what)
+    if axis is None:
+        return array
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise ValueError(f"minimize_many: in_axes has {axis!r}; for each argument an integer is needed, or None")
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"{what} of shape {array.shape} has no axis {axis} of rows; in_axes says which arguments have "
+                         "any")
+    return np.moveaxis(array, axis, 0)
 
 
 class Watch:
@@ -188,13 +200,12 @@ class Fits:
             raise ValueError(f"minimize_many: args={args!r}, a tuple is needed")
         self.f = f if isinstance(f, Compiled) else compile(f)
         leaves, rebuild = flatten(rows_of(X0))
-        for leaf in leaves:
-            refuse_masked(leaf, "minimize_many: X0")
-        arrays = [np.asarray(leaf) for leaf in leaves]
+        arrays = [as_array(leaf, "minimize_many: X0") for leaf in leaves]
         counts = {a.shape[0] if a.ndim else 0 for a in arrays}
         if len(counts) != 1 or 0 in counts:
-            raise ValueError("minimize_many: X0 has arrays of shapes " + ", ".join([str(a.shape) for a in arrays])
-                             + "; each needs a leading axis of rows, as many in all, at least one")
+            shapes = ", ".join([str(a.shape) for a in arrays])
+            raise ValueError(f"minimize_many: X0 has {f'arrays of shapes {shapes}' if arrays else 'no numbers'}; each "
+                             "array needs a leading axis of rows, as many in all, at least one")
         self.rows = counts.pop()
         self.rebuild, self.arrays = rebuild, arrays
         self.form = Form(rebuild([a[0] for a in arrays]), "minimize_many", "X0")
@@ -203,11 +214,9 @@ class Fits:
         axes = list(in_axes) if isinstance(in_axes, (tuple, list)) else [in_axes] * len(args)
         if len(axes) != len(args):
             raise ValueError(f"minimize_many: in_axes has {len(axes)} entries for {len(args)} arguments")
-        for k, arg in enumerate(args):
-            refuse_masked(arg, f"minimize_many: args[{k}]")
         self.stacked = [axis is not None for axis in axes]
-        self.args = [np.asarray(arg) if axis is None else np.moveaxis(np.asarray(arg), axis, 0)
-                     for arg, axis in zip(args, axes, strict=True)]
+        self.args = [rows_first(arg, axis, f"minimize_many: args[{k}]")
+                     for k, (arg, axis) in enumerate(zip(args, axes, strict=True))]
         for k, (arg, stacked) in enumerate(zip(self.args, self.stacked, strict=True)):
             if arg.dtype.kind not in "fiub":
                 raise ValueError(f"minimize_many: args[{k}] of dtype {arg.dtype}; numbers and arrays are needed")

@@ -232,3 +232,19 @@ def test_rows_as_lists():
     assert fa.minimize_many(lambda x: (x - 1.0) ** 2, [0, 1, 2]).x.shape == (3,)
     with pytest.raises(ValueError, match="X0 is a list of rows of different lengths"):
         fa.minimize_many(rosen, [[0.0, 1.0], [2.0]])
+
+
+@pytest.mark.parametrize(("options", "error", "message"), [
+    ({"X0": None}, ValueError, "X0 has no numbers"), ({"X0": {}}, ValueError, "X0 has no numbers"),
+    ({"X0": fa.Variable(np.ones((2, 2)))}, TypeError, "X0: converting a Variable"),
+    ({"args": (fa.Variable(np.ones(2)),)}, TypeError, r"args\[0\]: converting a Variable"),
+    ({"args": (3.0,)}, ValueError, r"args\[0\] of shape \(\) has no axis 0 of rows"),
+    ({"args": ("a",), "in_axes": None}, ValueError, r"args\[0\] of dtype <U1"),
+    ({"args": (np.ones(2),), "in_axes": 5}, ValueError, r"args\[0\] of shape \(2,\) has no axis 5 of rows"),
+    ({"args": (np.ones(2),), "in_axes": "a"}, ValueError, "in_axes has 'a'"),
+    ({"args": (np.ones(2),), "in_axes": 0.0}, ValueError, r"in_axes has 0\.0"),
+])
+def test_errors_name_the_argument(options, error, message):
+    given = {"X0": np.ones((2, 2))} | options
+    with pytest.raises(error, match=f"^minimize_many: {message}"):
+        fa.minimize_many(lambda x, *args: np.sum(x ** 2), given.pop("X0"), **given)
