@@ -389,7 +389,8 @@ def levels_of(Cells cells, inputs, list blocks, const int64_t[::1] time, const i
         enter(cells, view, depth, shape, 0, 1000 + k)
     for k in range(count + 1):
         block = <Block>blocks[k] if k < count else None
-        while i < n and (block is None or time[i] < block.time):
+        # Of the time of a chain there may be a record: the negative of the last term, which was taken away.
+        while i < n and (block is None or time[i] <= block.time):
             x, y, out = cells.at(a[i]), cells.at(b[i]), cells.at(v[i])
             depths_[i] = depth[out] = max(depth[x], depth[y]) + 1
             forms_[i] = shape[out] = mixed(mixed(shape[x], shape[y]), <uint64_t>op[i])

@@ -1,7 +1,7 @@
 """Compiled functions: instructions over a workspace of slots, validated when made, executed without the GIL."""
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport int32_t, int64_t, uintptr_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from numpy cimport (
@@ -26,6 +26,7 @@ import numpy as np
 
 from . import variable
 from ._instructions import INSTRUCTION, KINDS, NATIVE, SCALAR
+from ._tape import build_info
 
 cdef extern from "<math.h>" nogil:
     const double NAN
@@ -42,6 +43,7 @@ cdef object float64 = np.float64
 cdef int64_t EXACT = 1 << 53          # integers up to here are float64 numbers
 cdef object tracing = variable.in_python
 cdef object clock = perf_counter_ns
+cdef bint CHECKED = build_info()["debug"]
 
 cdef enum:
     MOST_IN_PARTS = 64                # as in _execute.h
@@ -123,6 +125,8 @@ cdef class Code:
                               "workspace")
         if size >= HUGE:
             fa_large_pages(space.memory, size)
+        if CHECKED:
+            memset(space.memory, 0xff, size)          # nan: what is read before it is written shows
         space.w = <double *>((<uintptr_t>space.memory + CACHE_LINE - 1) // CACHE_LINE * CACHE_LINE)
         space.work = space.w + self.n_slots * lanes
         space.regions = <Region *>PyMem_RawMalloc((len(self.regions) + 1) * sizeof(Region))

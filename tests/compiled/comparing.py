@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastad as fa
+from fastad._instructions import KIND, LISTED, READING, uses_of
 from fastad.tree import flatten
 
 rng = np.random.default_rng(11)
@@ -47,6 +48,33 @@ def delay_of_an_interrupt(work):
     return time.perf_counter() - sent[0]
 
 
+def unwritten(evaluator):
+    """Slots that an instruction reads, or a result is taken from, before anything has written to them."""
+    code = evaluator.code
+    written, found = np.zeros(code.n_slots, bool), []
+    written[:len(code.image)] = True
+    for slot, shape in evaluator.inputs:
+        written[slot:slot + np.prod(shape, dtype=int)] = True
+    for array, slot in evaluator.captures:
+        written[slot:slot + array.size] = True
+    row, mode, low, high = uses_of(code.instructions, code.pool)
+    begins = np.searchsorted(row, np.arange(len(code.instructions) + 1))
+    for k, q in enumerate(code.instructions):
+        if q["kind"] == KIND["scalars"]:
+            for s in code.scalars[q["first"]:q["first"] + q["n"]]:
+                found += [slot for slot in (s["a"], s["b"]) if not written[slot]]
+                written[s["v"]] = True
+        uses = range(begins[k], begins[k + 1])
+        for j in uses:
+            if mode[j] in (READING, LISTED):
+                found += (low[j] + np.flatnonzero(~written[low[j]:high[j] + 1])).tolist()
+        for j in uses:
+            if mode[j] not in (READING, LISTED):
+                written[low[j]:high[j] + 1] = True
+    taken = np.concatenate([evaluator.guards, *[slots for _, slots in evaluator.results]])
+    return found + taken[~written[taken]].tolist()
+
+
 def agree(f, *calls, argnums=0, tol=1e-12, bits=False, **options):
     """Value and gradient, with passes and without, are what the function gives eagerly; returns the compiled one.
 
@@ -59,6 +87,8 @@ def agree(f, *calls, argnums=0, tol=1e-12, bits=False, **options):
         with np.errstate(all="ignore"):
             value, gradient = fa.value_and_grad(f, argnums)(*args)
             results = [(c(*args), *c.value_and_grad(*args), *c.value_and_grad(*args)) for c in made]
+        for c in made:
+            assert [unwritten(p.evaluator) for p in c.programs] == [[]] * len(c.programs)
         for result, passes in zip(results, (True, False), strict=True):
             close(result, (value, value, gradient, value, gradient), tol, f"passes={passes}")
         if bits:

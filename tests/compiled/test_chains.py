@@ -140,3 +140,23 @@ def test_a_sum_that_starts_at_a_negative_zero():
             s = s + x[i]
         return np.copysign(1.0, s) + np.sum(x)
     agree(f, np.full(10, -0.0), np.zeros(10), bits=True)
+
+
+def test_a_chain_waits_for_the_last_term_that_it_subtracts():
+    def late(x):
+        s = 0.0
+        for k in range(12):
+            s = s + x[k]
+        return s - fa.sin(fa.sin(fa.sin(x[0])))
+
+    def twice(x):
+        s, t = 0.0, fa.exp(fa.tanh(x[1]))
+        for k in range(12):
+            s = s - x[k] * t
+        s = s - fa.cos(fa.sin(s * x[3]))
+        for k in range(10):
+            t = t - x[k]
+        return s * t - fa.sin(fa.sin(t))
+
+    for f in (late, twice):
+        agree(f, np.arange(12.0) * 0.1, np.ones(12), bits=True)

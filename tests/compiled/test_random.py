@@ -1,7 +1,7 @@
 """Compiled random programs: derivatives and batches are those of the function, also off the traced branches."""
 import numpy as np
 import pytest
-from comparing import close
+from comparing import close, unwritten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import inputs, points, programs, run, total
@@ -27,6 +27,7 @@ def test_arrays_with_writes(program, places):
             for c in compiled:
                 close((c.value_and_grad(*x), c.jvp(x, directions), c.hvp(*x, directions)), want, 1e-9)
                 close(c(*x), want[0][0], 1e-9)
+                assert not any(unwritten(p.evaluator) for p in c.programs)
 
 
 # ---- programs with loops and branches ------------------------------------------------------------------------------
@@ -113,6 +114,7 @@ def test_loops_and_branches(steps, seed, n):
         want = (fa.value_and_grad(f, (0, 1))(*x), fa.jvp(f, x, directions), fa.hvp(lambda z: f(*z), x, directions))
         for c in compiled:
             close((c.value_and_grad(*x), c.jvp(x, directions), c.hvp(*x, directions)), want, 1e-8)
+            assert not any(unwritten(p.evaluator) for p in c.programs)
     rows = [data(r, n) for _ in range(20)]
     d = {"a": np.stack([row[0]["a"] for row in rows]), "b": (np.stack([row[0]["b"][0] for row in rows]),)}
     value, (gd, gs) = compiled[0].batch.value_and_grad(d, np.array([row[1] for row in rows]), threads=2)
