@@ -214,7 +214,7 @@ def build(listing: Listing, wanted: Sequence[Any], passes: bool = True,
     everything = Slots.chained([*where, zero])
     statistics["dead"] = drop_dead(listing, everything)
     if passes:
-        moved, where = join_pieces(listing, where)
+        moved, where = join_pieces(listing, where[:-1], where[-1])
         statistics["joined"] = len(moved)
         everything = Slots.chained([*where, zero])
         statistics["chained"] = join_chains(listing, everything)

@@ -38,8 +38,17 @@ def between_branches(x, c):
     return total
 
 
+def behind_a_mask(x, c):
+    """Guards of two lengths, one of them an array that is made in one piece."""
+    y = np.tile(x, 40) * c
+    chosen = y[y > 0.0]
+    if len(chosen) and np.sum(y) > -1e9:
+        return np.sum(chosen) + Logarithm()(chosen[0])
+    return np.sum(y)
+
+
 @pytest.mark.parametrize("passes", [True, False])
-@pytest.mark.parametrize("f", [behind_a_branch, between_branches])
+@pytest.mark.parametrize("f", [behind_a_branch, between_branches, behind_a_mask])
 def test_python_is_not_called_with_what_a_guard_excludes(f, passes):
     c = fa.compile(f, passes=passes)
     positive, mixed = np.array([1.0, 2.0, 3.0]), np.array([-9.0, 2.0, -3.0])

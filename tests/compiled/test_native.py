@@ -72,12 +72,15 @@ def test_a_position_outside_is_an_error(wrong):
 @pytest.mark.parametrize("axis", [None, 0, 1, 2, (0, 1), (1, 2), (0, 2), -1])
 @pytest.mark.parametrize("reduce", [np.max, np.min])
 def test_extrema(reduce, axis, nan):
-    own = np.random.default_rng(7)                    # whose exponentials are the same in NumPy and libm
-    calls = [(own.normal(size=(4, 3, 7)),) for _ in range(2)]
+    calls = [(rng.normal(size=(4, 3, 7)),) for _ in range(2)]
     for x, in calls:
         x[1, 2, 3] = np.nan if nan else x[0, 0, 0]
         x[0, 0, 5] = -np.inf
-    f = lambda x: np.sum(np.exp(reduce(x, axis=axis)) * 0.5)             # noqa: E731
+
+    def f(x):
+        y = np.clip(reduce(x, axis=axis), -9.0, 9.0)  # finite, and no function whose last bit differs in libm
+        return np.sum(y * y * 0.5)
+
     c = fa.compile(f)
     for x, in calls:
         np.testing.assert_array_equal(c(x), f(x))

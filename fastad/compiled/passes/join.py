@@ -25,21 +25,24 @@ def pieces_of(slots: Slots) -> list[tuple[int, int, int]]:
     return list(zip((np.cumsum(sizes) - sizes).tolist(), slots.first.tolist(), sizes.tolist(), strict=True))
 
 
-def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[int, int]], list[Any]]:
+def join_pieces(code: Listing, wanted: Sequence[Slots],
+                guards: Slots) -> tuple[dict[int, tuple[int, int]], list[Slots]]:
     """Make pieces of arrays where they belong.
 
     Parameters
     ----------
     code : Listing
     wanted : sequence of Slots
-        The slots that are wanted.
+        The slots of results.
+    guards : Slots
+        Those of guards, which are no arrays: they stay where they are made.
 
     Returns
     -------
     moved : dict
         By first slot of a piece: where it is made now, and its length.
     wanted : list of Slots
-        Where the same values stand now.
+        Where the same values stand now, at the end those of guards.
     """
     moved: dict[int, tuple[int, int]] = {}
     parts = [pieces_of(slots) for slots in wanted]
@@ -47,7 +50,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     gathers = {id(block): found for block in gathering if (found := pieces_of(Slots.of(block.index)))}
     copies = {id(block) for block in copying}
     if not gathers and not copies and all(len(pieces) < 2 for pieces in parts):
-        return moved, list(wanted)
+        return moved, [*wanted, guards]
     makers = makers_of(code)
     across, cell = _passes.looked_across(code.cells, code.blocks), code.cells.cell
     blocks: list[Block] = []
@@ -99,7 +102,7 @@ def join_pieces(code: Listing, wanted: Sequence[Any]) -> tuple[dict[int, tuple[i
     code.a, code.b = move(code.a), move(code.b)
     code.blocks = blocks
     code.refine()
-    return moved, [move.slots(slots) for slots in made]
+    return moved, [move.slots(slots) for slots in [*made, guards]]
 
 
 def makers_of(code: Listing) -> dict[int, Block]:
